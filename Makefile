@@ -1,0 +1,27 @@
+PY := .venv/bin/python
+BIN := .venv/bin
+
+.PHONY: setup fmt lint type layers test chaos bench proto schema docs check
+setup:
+	bin/test --setup-only
+fmt:
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+lint:
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+type:
+	$(BIN)/mypy
+layers:
+	$(BIN)/lint-imports --config setup.cfg
+test:
+	$(BIN)/pytest
+chaos:
+	$(BIN)/pytest -m chaos
+bench:
+	$(PY) bench/store.py && $(PY) bench/recovery.py && $(PY) bench/throughput.py
+proto:
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -Isnsnode/rpc=proto --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. proto/*.proto
+schema:
+	$(PY) -m snsnode.spec.schema > conf/cluster.schema.json
+docs:
+	$(PY) docs/generate.py
+check: lint type layers test
