@@ -1,0 +1,147 @@
+"""The restart budget of a pair: a pure rule, and the ledger on disk that both partners and the plug-in share.
+
+The rule is OTP's "maximum restart intensity" (Erlang/OTP Design Principles, Supervisor Behaviour), with a delay
+instead of giving up: the first ``intensity`` restarts within ``period_s`` are immediate, later ones wait 0.1 s,
+doubling up to ``backoff_max_s``, ± 20 %, for ever. A period without a restart resets the delay.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snsnode.base.backoff import Backoff
+from snsnode.node.config import Restart
+from snsnode.node.durable import write_text
+from snsnode.node.paths import VmDir
+from snsnode.node.process import boot_id
+
+FIRST_DELAY_S = 0.1
+_LOCK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What was spent. Times are seconds of the monotonic clock, shared by all processes of one boot."""
+
+    recent_s: tuple[float, ...] = ()
+    delayed: int = 0  # restarts in a row that had to wait
+    totals: dict[str, int] = field(default_factory=dict)  # role → restarts since the ledger began
+
+    @property
+    def degraded(self) -> bool:
+        """The budget is used up: restarts go on slowly, and somebody should look."""
+        return self.delayed > 0
+
+
+_unwritten: dict[Path, Budget] = {}  # ledgers that the disk did not take
+
+
+def spend(
+    budget: Budget, rule: Restart, role: str, now_s: float, unit: float, *, hopeless: bool = False
+) -> tuple[Budget, float]:
+    """Account for one restart of ``role`` and return the new budget and the seconds to wait before it.
+
+    ``unit`` is a random number in [0, 1). ``hopeless`` marks a cause that a restart cannot mend (exit 78, bad
+    configuration): it goes straight to the longest delay.
+    """
+    backoff = Backoff(FIRST_DELAY_S, rule.backoff_max_s)
+    # A restart that is still being waited for lies ahead, by the longest delay at most.
+    ahead_s = backoff.around_s(64, 1.0)
+    within = sorted(at_s for at_s in budget.recent_s if -ahead_s <= now_s - at_s < rule.period_s)
+    delayed = budget.delayed if within else 0  # a quiet period resets the delay
+    if hopeless:
+        delayed, wait_s = max(delayed, 1), backoff.around_s(64, unit)
+    elif delayed == 0 and len(within) < rule.intensity:
+        # Not so once one was delayed: waits longer than the period would let bursts through for ever.
+        wait_s = 0.0
+    else:
+        wait_s = backoff.around_s(delayed, unit)
+        delayed += 1
+    totals = budget.totals | {role: budget.totals.get(role, 0) + 1}
+    # A restart counts from when it happens: the quiet period begins after the wait, not before it.
+    recent_s = (*within[-rule.intensity :], now_s + wait_s)
+    return Budget(recent_s, delayed, totals), wait_s
+
+
+def read(vm_dir: VmDir) -> Budget:
+    """Return the ledger; a missing or damaged one, or one of an earlier boot, starts anew (totals are kept)."""
+    try:
+        raw = json.loads(_ledger(vm_dir).read_text())
+        totals = {str(role): int(count) for role, count in raw["totals"].items()}
+        if raw["boot_id"] != boot_id():
+            return Budget(totals=totals)
+        return Budget(tuple(float(at) for at in raw["recent_s"]), max(0, int(raw["delayed"])), totals)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return Budget()
+
+
+def withdraw(
+    vm_dir: VmDir, rule: Restart, role: str, unit: float, *, hopeless: bool = False
+) -> tuple[Budget, float]:
+    """Spend one restart from the ledger on disk; see ``spend``.
+
+    A full disk never stops a restart, and never makes it free: this process then remembers what it spent.
+    """
+    with _exclusive(vm_dir):
+        budget, wait_s = spend(_last(vm_dir), rule, role, time.monotonic(), unit, hopeless=hopeless)
+        _keep(vm_dir, budget)
+        return budget, wait_s
+
+
+def count(vm_dir: VmDir, role: str) -> None:
+    """Count a restart of ``role`` in the totals and spend nothing: another's restart, already spent, brings it."""
+    with _exclusive(vm_dir):
+        before = _last(vm_dir)
+        totals = before.totals | {role: before.totals.get(role, 0) + 1}
+        _keep(vm_dir, dataclasses.replace(before, totals=totals))
+
+
+def _last(vm_dir: VmDir) -> Budget:
+    return _unwritten.get(_ledger(vm_dir)) or read(vm_dir)
+
+
+def _keep(vm_dir: VmDir, budget: Budget) -> None:
+    path = _ledger(vm_dir)
+    text = json.dumps({"boot_id": boot_id()} | dataclasses.asdict(budget))
+    try:
+        write_text(path, text, fsync=False)
+    except OSError:
+        _unwritten[path] = budget
+    else:
+        _unwritten.pop(path, None)
+
+
+def _ledger(vm_dir: VmDir) -> Path:
+    return vm_dir.state / "restarts.json"
+
+
+@contextmanager
+def _exclusive(vm_dir: VmDir) -> Iterator[None]:
+    """Serialise the ledger's writers; it is held for microseconds.
+
+    A partner that was frozen while it held the lock must not freeze the other: after ``_LOCK_S`` we go on
+    without, and at worst one restart is not counted.
+    """
+    vm_dir.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(vm_dir.state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        until_s = time.monotonic() + _LOCK_S
+        while not _try_lock(descriptor) and time.monotonic() < until_s:
+            time.sleep(0.001)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
