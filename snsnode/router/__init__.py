@@ -1,0 +1,1 @@
+"""The routing server: which masters live, and which one is available."""

@@ -1,0 +1,144 @@
+"""What routers tell each other of their servers, and how it is merged. Pure.
+
+Called by ``service`` for each exchange. News are joined by epoch: the higher epoch says everything; within one
+epoch dead is dead, the higher claim counts, and the rest is as the last registration said it. ``join`` is
+commutative, associative and idempotent, so routers that exchange in any order, late or twice know the same.
+
+Suspicion and hold-down are each router's own and are not told: a server that registers with another router is
+alive here too, for its lease, and one that this router cannot reach is doubted here alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from snsnode.base.ids import Epoch, VmName
+from snsnode.router.flapping import NEVER_S
+from snsnode.router.table import (
+    RECALL_S,
+    SERVERS_MAX,
+    Server,
+    Table,
+    believed,
+    elect,
+    fallen,
+    returned,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One server as a router tells it to another; ``heard_s`` is on the monotonic clock of whoever holds it.
+
+    Told is only what the teller heard from the server itself: hearsay, sent round and round, would grow younger by
+    each delay and keep a dead server's lease alive.
+    """
+
+    vm: VmName
+    epoch: Epoch
+    down: bool
+    claim: int
+    heard_s: float  # NEVER_S: it registered with others only
+    leaving: bool
+    clients: int
+    address: str
+    port: int
+
+
+def join(one: News, other: News) -> News:
+    """Return what is known of a server after both pieces of news, in either order."""
+    if one.epoch != other.epoch:
+        return one if one.epoch > other.epoch else other
+    latest = max(one, other, key=_said)
+    return replace(latest, down=one.down or other.down, claim=max(one.claim, other.claim))
+
+
+def _said(news: News) -> tuple[float, bool, int, str, int]:
+    return news.heard_s, news.leaving, news.clients, news.address, news.port
+
+
+def merge(table: Table, told: Iterable[News], lease_s: float, now_s: float) -> Table:
+    """Take what another router told; nobody is dropped, and no epoch or claim falls."""
+    servers, registrations, claim = dict(table.servers), table.registrations, table.claim
+    for news in told:
+        news = replace(news, claim=believed(table, news.claim))
+        known = servers.get(news.vm)
+        if known is None:
+            if len(servers) >= SERVERS_MAX:
+                continue
+            entry = _first(news, registrations, lease_s, now_s)
+        else:
+            entry = _after(known, news, registrations, lease_s, now_s)
+            if entry is known:
+                continue
+        if entry.claim > table.claim:
+            entry = replace(entry, held_s=NEVER_S)  # it was made available after all that we know: follow
+        if entry.order == registrations:
+            registrations += 1
+        claim = max(claim, entry.claim)
+        servers[news.vm] = entry
+    if servers == table.servers:
+        return table
+    return elect(replace(table, servers=servers, registrations=registrations, claim=claim), now_s)
+
+
+def _first(news: News, order: int, lease_s: float, now_s: float) -> Server:
+    """Return a server that was not known: it has time to register here, too, before it is doubted."""
+    until_s = max(now_s + RECALL_S, news.heard_s + lease_s)
+    return Server(
+        vm=news.vm,
+        address=news.address,
+        port=news.port,
+        epoch=news.epoch,
+        leaving=news.leaving,
+        clients=news.clients,
+        claim=news.claim,
+        order=order,
+        lease_s=lease_s,
+        lease_until_s=until_s,
+        news_s=news.heard_s,
+        down=news.down,
+    )
+
+
+def _after(known: Server, news: News, order: int, lease_s: float, now_s: float) -> Server:
+    before = _news(known, known.news_s)
+    after = join(before, news)
+    if after == before:
+        return known
+    is_another = after.epoch > known.epoch
+    # One that is new has time to register here, too, before it is doubted.
+    until_s = now_s + RECALL_S if is_another else known.lease_until_s
+    entry = replace(
+        known,
+        address=after.address,
+        port=after.port,
+        epoch=after.epoch,
+        leaving=after.leaving,
+        clients=after.clients,
+        logins=0 if is_another else known.logins,
+        claim=after.claim,
+        lease_until_s=max(known.lease_until_s, until_s, after.heard_s + lease_s),
+        heard_s=NEVER_S if is_another else known.heard_s,
+        news_s=after.heard_s,
+        suspect=known.suspect and not is_another and after.heard_s <= known.suspected_s,
+    )
+    if after.down:
+        # Whether it left before it died is what we knew of that incarnation, where it is the one that we knew.
+        return entry if known.down else fallen(entry, now_s)
+    if known.down:
+        return replace(returned(entry, now_s), down=False, order=order)
+    return entry
+
+
+def _news(server: Server, heard_s: float) -> News:
+    return News(
+        vm=server.vm,
+        epoch=server.epoch,
+        down=server.down,
+        claim=server.claim,
+        heard_s=heard_s,
+        leaving=server.leaving,
+        clients=server.clients,
+        address=server.address,
+        port=server.port,
+    )

@@ -1,0 +1,55 @@
+"""The wiring of a router: lock, exclusive bind, serve, end."""
+
+import asyncio
+
+from snsnode.base.errors import Unavailable
+from snsnode.node import intent
+from snsnode.node.config import NodeConfig
+from snsnode.node.lock import RoleLock
+from snsnode.node.paths import VmDir
+from snsnode.observe.journal import Journal
+from snsnode.pair.reload import follow_config
+from snsnode.pair.role import keep_role, run_until
+from snsnode.router.probe import answers
+from snsnode.router.service import RouterService
+from snsnode.rpc import router_pb2_grpc
+from snsnode.transport.health import Health, register
+from snsnode.transport.servers import bind, make_server
+
+GRACE_S = 0.5  # Connects that wait for a server are ended after this; clients ask again
+LOCK_WAIT_S = 1.0
+TABLE_MAX_BYTES = 1024 * 1024  # another router's table: a thousand servers, of at most 350 bytes each
+
+
+async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
+    """Be the router of this VM until ``stop``."""
+    lock = RoleLock(vm_dir, "router")
+    lock.take(LOCK_WAIT_S)
+    journal = Journal(vm_dir.journal, config.vm, "router")
+    server = make_server(TABLE_MAX_BYTES)
+    try:
+        bind(server, config.endpoint("router").target)
+        lock.announce(config=config.digest("router"))
+        if intent.must_not_run(vm_dir, "router"):
+            raise Unavailable(
+                f"cannot run the router of {config.vm}: it was stopped; 'snsctl start router' starts it"
+            )
+        service = RouterService(config, answers)
+        router_pb2_grpc.add_RouterServicer_to_server(service, server)
+        health = Health("sns.v1.Router")
+        register(health, server)
+        await server.start()
+        health.set(True)
+        journal.write("router-started")
+        await run_until(
+            stop,
+            ("leases", service.run()),
+            ("exchange", service.exchange()),
+            ("keep", keep_role(vm_dir, lock, stop)),
+            ("config", follow_config(vm_dir, service.update)),
+        )
+        health.set(False)
+        journal.write("router-ended", cause="asked to stop")
+    finally:
+        await server.stop(GRACE_S if stop.is_set() else None)
+        lock.withdraw()
