@@ -1,0 +1,11 @@
+"""``python -m snsnode.master VM [--spare]``, in the VM's folder."""
+
+import sys
+from functools import partial
+
+from snsnode.master.run import run
+from snsnode.pair.role import arguments, main
+
+if __name__ == "__main__":
+    given = arguments("master", "--spare")
+    sys.exit(main("master", given.vm, partial(run, as_spare=given.spare)))

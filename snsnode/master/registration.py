@@ -1,0 +1,166 @@
+"""A master's registrations: a lease with each router, renewed each interval, and at once where there is news."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from snsnode.base.errors import NotAllowed, SnsError, Unavailable
+from snsnode.base.ids import Epoch, VmName
+from snsnode.node.config import Endpoint
+from snsnode.pair.routers import Router, retry_delay_s
+from snsnode.rpc import server_pb2
+
+log = logging.getLogger(__name__)
+
+TELL_S = 0.3  # a router that is silent now is not waited for: its own line tells it later, or the lease does
+FOLLOW_MAX = 1_000_000  # a router that knows an epoch so far above ours errs; we would only use epochs up
+CLAIM_END = 2**62  # no router takes a claim from here on
+
+
+class Load(NamedTuple):
+    """What routers balance by: clients that are here now, and logins since this incarnation began."""
+
+    clients: int
+    logins: int
+
+
+class Registration:
+    """Registers one incarnation; ``raise_epoch`` is asked for a higher one when a router knows ours as old."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        interval_s: float,
+        load: Callable[[], Load],
+        raise_epoch: Callable[[Epoch], Awaitable[Epoch]],
+    ) -> None:
+        self._endpoint = endpoint
+        self._interval_s = interval_s
+        self._load = load
+        self._raise_epoch = raise_epoch
+        self._lines: dict[Endpoint, Router] = {}
+        self._states: dict[Endpoint, server_pb2.ServerState.ValueType] = {}  # what each router said last
+        self._highest_claim = 0  # of any server
+        self._claim = 0  # ours
+        self.leaving = False
+        self.ending = False
+        self.epoch = Epoch(0)
+
+    @property
+    def may_move(self) -> bool:
+        """Tell whether a router has another server for our clients: it took our leaving, and chose one."""
+        return self.leaving and server_pb2.SERVER_STATE_STANDBY in self._states.values()
+
+    async def serve(self, router: Router) -> None:
+        """Stay registered with ``router`` until cancelled."""
+        self._lines[router.endpoint] = router
+        try:
+            await self._serve(router)
+        finally:
+            del self._lines[router.endpoint]
+            self._states.pop(router.endpoint, None)
+
+    async def leave(self, *, ending: bool = False) -> int:
+        """Tell the routers that no client should come; return how many took it. ``ending``: nor we come back."""
+        self.leaving = True
+        self.ending = self.ending or ending
+        return len(await self._tell_all())
+
+    async def stay(self) -> int:
+        """Tell the routers that clients may come again; return how many took it."""
+        self.leaving = self.ending
+        return len(await self._tell_all())
+
+    async def take_over(self) -> tuple[int, list[VmName]]:
+        """Become available: register with a claim above all that the routers know.
+
+        Returns the claim, and the routers that took it.
+
+        Raises:
+            NotAllowed: we leave.
+            Unavailable: no router answers.
+        """
+        if self.leaving:
+            raise NotAllowed(f"cannot switch over to {self._endpoint.vm}: it is drained or about to end")
+        if not await self._tell_all():
+            raise Unavailable(f"cannot switch over to {self._endpoint.vm}: it reaches no router")
+        self._claim = self._highest_claim + 1
+        return self._claim, await self._tell_all()
+
+    async def _serve(self, router: Router) -> None:
+        attempt = 0
+        while True:
+            router.news.clear()
+            sent = self._info()
+            try:
+                reply = await router.register(sent)
+            except SnsError as error:
+                if attempt == 0:
+                    log.info("cannot register with %s: %s", router.endpoint.target, error.message)
+                self._states.pop(router.endpoint, None)
+                await asyncio.sleep(retry_delay_s(attempt))
+                attempt += 1
+                continue
+            attempt = 0
+            if reply.accepted:
+                self._take(router, reply)
+                await router.rest(self._interval_s)
+            else:
+                log.warning("%s refused epoch %d: %s", router.endpoint.target, sent.epoch, reply.message)
+                await self._follow(router, Epoch(reply.epoch))
+                if self.epoch == sent.epoch:
+                    await router.rest(self._interval_s)
+
+    async def _tell_all(self) -> list[VmName]:
+        """Register with every router now, and return those that took it; the others hear it when they can."""
+        lines = list(self._lines.values())
+        told = await asyncio.gather(*(self._tell(router) for router in lines))
+        return [router.endpoint.vm for router, took in zip(lines, told, strict=True) if took]
+
+    async def _tell(self, router: Router) -> bool:
+        try:
+            reply = await router.register(self._info(), TELL_S)
+        except SnsError:
+            self._states.pop(router.endpoint, None)
+            router.news.set()  # its line tries again
+            return False
+        if reply.accepted:
+            self._take(router, reply)
+        return reply.accepted
+
+    def _take(self, router: Router, reply: server_pb2.KeepAliveReply) -> None:
+        """Note what ``router`` says of us; a claim that it granted is told to the others at once."""
+        self._states[router.endpoint] = reply.state
+        if reply.claim < CLAIM_END:
+            self._highest_claim = max(self._highest_claim, reply.claim)
+        if self._claim < reply.granted_claim < CLAIM_END:
+            self._claim = reply.granted_claim
+            for other in self._lines.values():
+                if other is not router:
+                    other.news.set()
+
+    async def _follow(self, router: Router, known: Epoch) -> None:
+        """Rise above the epoch that ``router`` knows, unless we end or it is beyond belief."""
+        if known > self.epoch + FOLLOW_MAX:
+            log.error(
+                "%s knows epoch %d, too far above our %d to follow; restart that router",
+                router.endpoint.target,
+                known,
+                self.epoch,
+            )
+        elif not self.ending:
+            self.epoch = await self._raise_epoch(known)
+
+    def _info(self) -> server_pb2.ServerInfo:
+        load = self._load()
+        return server_pb2.ServerInfo(
+            vm=self._endpoint.vm,
+            hostname=self._endpoint.address,
+            port=self._endpoint.port,
+            epoch=self.epoch,
+            leaving=self.leaving,
+            clients=load.clients,
+            logins=load.logins,
+            claim=self._claim,
+        )

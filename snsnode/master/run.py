@@ -1,0 +1,250 @@
+"""The wiring of a master: take the role and the port, raise the epoch, serve, register, watch the slave, drain."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import grpc
+
+from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
+from snsnode.base.ids import Epoch
+from snsnode.master.garbage import collect_rarely
+from snsnode.master.keepalive import KeepAliveService, PublicKeepAlive
+from snsnode.master.leaving import Leaving
+from snsnode.master.orders import Orders
+from snsnode.master.registration import Load, Registration
+from snsnode.master.spare import wait_for_turn
+from snsnode.node import epoch as epochs
+from snsnode.node import intent
+from snsnode.node.config import NodeConfig
+from snsnode.node.lock import Holder, RoleLock
+from snsnode.node.paths import VmDir
+from snsnode.node.process import me
+from snsnode.observe.journal import Journal
+from snsnode.pair.beat import Progress
+from snsnode.pair.machine import Cause, Rules
+from snsnode.pair.reload import follow_config
+from snsnode.pair.role import keep_role, run_until
+from snsnode.pair.routers import Routers
+from snsnode.pair.spawn import Child, spawn
+from snsnode.pair.watch import Partner, Watch
+from snsnode.rpc import master_pb2_grpc, social_pb2_grpc
+from snsnode.social.service import SocialService
+from snsnode.store.engines import open_store
+from snsnode.store.protocol import Store
+from snsnode.transport.health import Health, register
+from snsnode.transport.reservation import reserve
+from snsnode.transport.servers import bind, make_server, make_threaded_server
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 2.0  # a dying predecessor has this long to let go
+PORT_WAIT_S = 0.25  # and this long after its lock
+GRACE_S = 2.0  # after the drain, calls in flight have this long
+SLAVE_DEADLINE_S = 20.0  # from a slave's launch to its first KeepAlive
+CLAIM_RETRY_S = 0.5
+KEEPALIVE_THREADS = 3  # two for heartbeats, and one that an order may hold
+SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's name may have 107 bytes only
+
+
+async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spare: bool) -> None:
+    """Be the master of this VM until ``stop``; ``as_spare``: once it is needed."""
+    store = await open_store(config.store, vm_dir.home)
+    spare_lock = RoleLock(vm_dir, "spare")
+    lock = RoleLock(vm_dir, "master")
+    try:
+        if as_spare:
+            spare_lock.take(LOCK_WAIT_S)
+            spare_lock.announce(config=config.digest("master"))
+            if not await _wait_for_turn(vm_dir, config, spare_lock, stop):
+                return
+        lock.take(LOCK_WAIT_S)
+        # Only now: between two locks the pair would look wholly dead, and be launched a second time.
+        spare_lock.withdraw()
+        lock.announce(epoch=epochs.read(vm_dir), config=config.digest("master"))
+        # Asked after we announced ourselves: whoever stops us has written the intent before it looked.
+        if intent.must_not_run(vm_dir, "master"):
+            raise Unavailable(
+                f"cannot run the master of {config.vm}: it was stopped; 'snsctl start master' starts it"
+            )
+        await _Master(vm_dir, config, lock, store).run(stop)
+    finally:
+        spare_lock.withdraw()
+        lock.withdraw()
+        await store.close()
+
+
+async def _wait_for_turn(vm_dir: VmDir, config: NodeConfig, lock: RoleLock, stop: asyncio.Event) -> bool:
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(keep_role(vm_dir, lock, stop), name="keep")
+        try:
+            return await wait_for_turn(vm_dir, config, stop)
+        finally:
+            keeping.cancel()
+
+
+class _Master:
+    def __init__(self, vm_dir: VmDir, config: NodeConfig, lock: RoleLock, store: Store) -> None:
+        self._vm_dir = vm_dir
+        self._config = config
+        self._lock = lock
+        self._store = store
+        self._journal = Journal(vm_dir.journal, config.vm, "master")
+        self._fenced = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._claimed = False
+        self._rising: asyncio.Task[None] | None = None
+        self._social = SocialService(store, on_fenced=self._fenced.set)
+        self._health = Health("sns.v1.SNSService", "sns.v1.Master")
+        self._progress = Progress(vm_dir, "master", me())
+        self._watch = self._watch_of_slave()
+        self._keepalive = KeepAliveService(config, self._progress, self._watch.heard_from)
+        self._registration = Registration(
+            config.endpoint("master"),
+            config.keepalive.interval_s,
+            lambda: Load(self._social.clients, self._social.logins),
+            self._raise_epoch,
+        )
+        self._routers = Routers(config.routers, self._registration.serve)
+        self._leaving = Leaving(vm_dir, self._registration, self._social, self._journal)
+        self._orders = Orders(self._leaving, self._registration, self._social)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``, then drain."""
+        server = make_server()
+        local = make_threaded_server(KEEPALIVE_THREADS)
+        try:
+            # The port first: one that is somebody else's costs no epoch.
+            with contextlib.closing(reserve(self._config.endpoint("master"), PORT_WAIT_S)):
+                # The epoch rises, durably, before we answer: what a predecessor left in flight is refused.
+                await self._become(Epoch(epochs.read(self._vm_dir) + 1))
+                # We listen last: clients and probes shall be refused at once, not left waiting in a backlog.
+                self._add_services(server, local)
+                await server.start()
+            local.start()
+            self._health.set(True)
+            self._progress.move()  # the slave sees it within milliseconds, and asks
+            self._journal.write("serving", epoch=self._registration.epoch)
+            await self._serve(server, stop)
+        finally:
+            await server.stop(None)
+            local.stop(None)
+            for name in ("master.sock", "master.beat"):
+                (self._vm_dir.run / name).unlink(missing_ok=True)
+
+    def _add_services(self, server: grpc.aio.Server, local: grpc.Server) -> None:
+        social_pb2_grpc.add_SNSServiceServicer_to_server(self._social, server)
+        public: Any = PublicKeepAlive(self._config, self._keepalive)
+        master_pb2_grpc.add_MasterServicer_to_server(public, server)
+        register(self._health, server)
+        bind(server, self._config.endpoint("master").target)
+        master_pb2_grpc.add_MasterServicer_to_server(self._keepalive, local)
+        master_pb2_grpc.add_OrdersServicer_to_server(self._orders, local)
+        bind(local, SOCKET)
+
+    async def _serve(self, server: grpc.aio.Server, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            # The lines to clients and routers outlive the drain, the rest ends before it.
+            lines = [
+                group.create_task(self._social.run(), name="social"),
+                group.create_task(collect_rarely(), name="garbage"),
+                group.create_task(self._routers.run(), name="routers"),
+                group.create_task(self._progress.run(), name="progress"),
+            ]
+            await run_until(
+                stop,
+                ("watch", self._watch.run()),
+                ("keep", keep_role(self._vm_dir, self._lock, stop)),
+                ("config", follow_config(self._vm_dir, lambda new: self._routers.update(new.routers))),
+                ("claim", self._claim_later()),
+                ("fence", self._end_when_fenced()),
+                ("leaving", self._leaving.run()),
+            )
+            await self._drain(server)
+            for line in lines:
+                line.cancel()
+
+    async def _drain(self, server: grpc.aio.Server) -> None:
+        """Leave without a failed call: no new clients, those here moved, what is in flight answered.
+
+        All of it takes less than the 10 s that supervisord waits before it kills (``stopwaitsecs``): 0.3 s for the
+        routers, 3 s to move, twice 1.5 s for calls and streams, ``GRACE_S``.
+        """
+        self._journal.write("draining", clients=self._social.clients)
+        self._health.set(False)
+        await self._leaving.end()
+        await self._social.drain()
+        await server.stop(GRACE_S)
+
+    # --- epochs -----------------------------------------------------------------------------------------------
+
+    async def _become(self, at_least: Epoch) -> None:
+        """Be the incarnation with an epoch of ``at_least``, or above the store's where that is higher.
+
+        Raises:
+            Exhausted: the epoch cannot be recorded; we must not serve under it.
+        """
+        async with self._claiming:
+            epochs.record(self._vm_dir, at_least)  # a disk that takes no record costs none of the store's epochs
+            epoch = await self._claim(at_least)
+            epochs.record(self._vm_dir, epoch)
+            self._registration.epoch = self._keepalive.epoch = epoch
+            self._lock.announce(epoch=epoch, config=self._config.digest("master"))
+
+    async def _claim(self, at_least: Epoch) -> Epoch:
+        while True:
+            try:
+                epoch = await self._store.claim_epoch(self._config.vm, at_least)
+            except Unavailable as error:
+                # Somebody frozen holds the store's lock; its own partner is about to end it.
+                log.warning("%s; trying again", error.message)
+                await asyncio.sleep(CLAIM_RETRY_S)
+            except Exhausted as error:
+                # A full disk refuses posts; it must not refuse reads. The claim follows when there is room.
+                log.error("%s; serving reads only", error.message)
+                self._claimed = False
+                return at_least
+            else:
+                self._claimed = True
+                return epoch
+
+    async def _claim_later(self) -> None:
+        while not self._claimed:
+            await asyncio.sleep(CLAIM_RETRY_S)
+            with contextlib.suppress(Exhausted):  # the store may be above us, and the disk take no record of that
+                await self._become(self._registration.epoch)
+
+    async def _raise_epoch(self, known: Epoch) -> Epoch:
+        """Rise above what a router knows of us: our folder was wiped, or we were declared dead."""
+        if self._registration.epoch <= known:
+            # Of its own: the line to the router that asks may end meanwhile, and half a claim refuses all writes.
+            self._rising = asyncio.create_task(self._become(Epoch(known + 1)), name="raise-epoch")
+            try:
+                await asyncio.shield(self._rising)
+            except (
+                Exhausted,
+                StoreFailed,
+            ) as error:  # who serves goes on, unregistered; the next renewal tries again
+                log.error("%s", error.message)
+        return self._registration.epoch
+
+    async def _end_when_fenced(self) -> None:
+        await self._fenced.wait()
+        raise Fenced(f"cannot go on as epoch {self._registration.epoch}: another incarnation replaced it")
+
+    # --- the slave --------------------------------------------------------------------------------------------
+
+    def _watch_of_slave(self) -> Watch:
+        async def launch(cause: Cause) -> Child:
+            return spawn(self._vm_dir, self._config, "slave")
+
+        def on_down(holder: Holder | None, cause: Cause) -> None:
+            log.warning("the slave: %s", cause.value)
+
+        keepalive = self._config.keepalive
+        rules = Rules(
+            keepalive.interval_s, keepalive.timeout_s, keepalive.silence_s, SLAVE_DEADLINE_S, sends=False
+        )
+        partner = Partner("slave", launch=launch, beat=None, on_down=on_down)
+        return Watch(self._vm_dir, self._config, partner, rules, self._journal)

@@ -1,0 +1,308 @@
+"""The watcher: feeds one partner's life to the pure machine and carries out what it decides.
+
+The kernel rings the bell: a pidfd on the partner wakes us milliseconds after its death. Everything else is
+looked at ten times a second: who holds the role, its process state, its progress, the operator's intents.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from snsnode.base.errors import EXIT_CONFIG, SnsError
+from snsnode.node import budget, intent
+from snsnode.node.config import NodeConfig, RoleName
+from snsnode.node.lock import Holder, live_holder, read_holder
+from snsnode.node.paths import VmDir
+from snsnode.node.process import Identity, open_pidfd, state_of
+from snsnode.observe.journal import Journal
+from snsnode.pair import machine
+from snsnode.pair.beat import ProgressReader
+from snsnode.pair.fence import kill_and_await
+from snsnode.pair.machine import Cause, Phase
+from snsnode.pair.spawn import Child
+
+log = logging.getLogger(__name__)
+
+STARTING_LOOK_S = 0.005  # how often a starting partner's progress is looked for
+BEATS_AT_ONCE = 2  # outstanding KeepAlives at most
+UNANNOUNCED_S = 2.0  # at our end a starting partner has this long to take its role, or to be stopped too
+PLANNED_S = 5.0  # an end so soon after a stop intent was seen is the one that was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """What differs between the two directions of the watch."""
+
+    role: RoleName
+    launch: Callable[[Cause], Awaitable[Child]]  # raises SnsError
+    beat: Callable[[Identity], Awaitable[None]] | None  # raises SnsError when missed; None where we listen
+    on_down: Callable[[Holder | None, Cause], None]  # its death is certain: tell the router
+
+
+class Watch:
+    """Watches one partner, replaces it when it fails, and honours the operator's intents."""
+
+    def __init__(
+        self, vm_dir: VmDir, config: NodeConfig, partner: Partner, rules: machine.Rules, journal: Journal
+    ) -> None:
+        self._vm_dir = vm_dir
+        self._config = config
+        self._partner = partner
+        self._rules = rules
+        self._journal = journal
+        self._state = machine.State()
+        self._progress = ProgressReader(vm_dir, partner.role)
+        self._pidfd = -1
+        self._holder: Holder | None = None  # the last one that announced itself
+        self._children: list[Child] = []
+        self._exit_codes: dict[Identity, int] = {}
+        self._unwanted: Identity | None = None  # the partner that an operator stopped, and when we saw that last
+        self._unwanted_s = 0.0
+        self._beats: set[asyncio.Task[None]] = set()
+        self._replacing: asyncio.Task[None] | None = None
+        self._down_s = 0.0  # when the outage that is being repaired was noticed
+        self._wake = asyncio.Event()
+
+    @property
+    def partner(self) -> Identity | None:
+        """Who is watched now."""
+        return self._state.partner
+
+    @property
+    def phase(self) -> Phase:
+        """Where the watch stands."""
+        return self._state.phase
+
+    def heard_from(self, identity: Identity) -> None:
+        """Take a beat that the partner sent us."""
+        if identity != self._state.partner:
+            self._look_for_holder()
+        self._feed(machine.Answered(identity))
+
+    async def run(self) -> None:
+        """Watch until cancelled. What was launched lives on: the partners do not die together."""
+        try:
+            while True:
+                if self._replacing is not None and self._replacing.done():
+                    self._replacing.result()  # a defect of ours: die of it loudly, the partner restarts us
+                self._reap()
+                self._look_for_holder()
+                self._feed(self._sample())
+                await self._until_next_tick()
+        finally:
+            self._watch_pid(None)
+            for task in (*self._beats, self._replacing):
+                if task is not None:
+                    task.cancel()
+            await self._end_unannounced()
+
+    async def _until_next_tick(self) -> None:
+        """Wait ``TICK_S``; less when we are woken, or when a starting partner shows its first progress."""
+        until_s = time.monotonic() + machine.TICK_S
+        starting = self._state.partner if self._state.phase is Phase.STARTING else None
+        self._wake.clear()
+        while not self._wake.is_set() and (rest_s := until_s - time.monotonic()) > 0:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest_s if starting is None else min(rest_s, STARTING_LOOK_S)):
+                    await self._wake.wait()
+            if starting is not None and self._state.progress is None and self._progress.read(starting):
+                return
+
+    # --- what comes in -----------------------------------------------------------------------------------
+
+    def _feed(self, event: machine.Event) -> None:
+        wanted = intent.may_start(self._vm_dir, self._partner.role)
+        before = self._state
+        if not wanted and before.partner is not None and intent.is_stopped(self._vm_dir, self._partner.role):
+            # Remembered: a planned restart takes the intent back, perhaps before we see the end of the old one.
+            self._unwanted, self._unwanted_s = before.partner, time.monotonic()
+        self._state, actions = machine.step(before, event, time.monotonic(), self._rules, wanted=wanted)
+        if self._state.partner != before.partner:
+            self._watch_pid(self._state.partner)
+        if self._state.phase is Phase.UP and before.phase in (Phase.STARTING, Phase.CLEARING):
+            self._came_up()
+        for action in actions:
+            self._act(action)
+
+    def _sample(self) -> machine.Tick:
+        partner = self._state.partner
+        if partner is None:
+            return machine.Tick()
+        return machine.Tick(state_of(partner), self._progress.read(partner))
+
+    def _look_for_holder(self) -> None:
+        """Notice who holds the role now, whoever started it."""
+        if self._replacing is not None and not self._replacing.done():
+            return
+        holder = live_holder(self._vm_dir, self._partner.role)
+        self._holder = holder or self._holder
+        if holder is not None and holder.identity != self._state.partner:
+            settled = holder.uptime_s > self._rules.start_deadline_s
+            self._feed(machine.Seen(holder.identity, settled))
+
+    def _watch_pid(self, partner: Identity | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._pidfd >= 0:
+            loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if partner is None:
+            return
+        pidfd = open_pidfd(partner)
+        if pidfd is None:
+            loop.call_soon(self._died, partner)
+            return
+        self._pidfd = pidfd
+        loop.add_reader(pidfd, self._died, partner)
+
+    def _died(self, partner: Identity) -> None:
+        self._watch_pid(None)
+        self._reap()
+        self._feed(machine.Died(partner))
+
+    def _reap(self) -> None:
+        for child in list(self._children):
+            code = child.process.poll()
+            if code is not None:
+                self._children.remove(child)
+                self._exit_codes[child.identity] = code
+                log.info("%s (process %d) ended with %d", self._partner.role, child.identity.pid, code)
+
+    async def _end_unannounced(self) -> None:
+        """End a child that is not meant to run and has not taken its role yet: nobody else can find it.
+
+        Where both partners are stopped, the other's intent may come a moment after our own signal: while there is
+        such a child, it is waited for.
+        """
+        until_s = time.monotonic() + UNANNOUNCED_S
+        while unannounced := self._unannounced():
+            if intent.must_not_run(self._vm_dir, self._partner.role):
+                for child in unannounced:
+                    child.process.kill()
+                    child.process.wait()
+            elif time.monotonic() > until_s:
+                return  # its role is not stopped: let it come up
+            self._reap()
+            await asyncio.sleep(STARTING_LOOK_S)
+
+    def _unannounced(self) -> list[Child]:
+        holder = live_holder(self._vm_dir, self._partner.role)
+        return [child for child in self._children if holder is None or holder.identity != child.identity]
+
+    # --- what goes out -----------------------------------------------------------------------------------
+
+    def _act(self, action: machine.Action) -> None:
+        match action:
+            case machine.Beat(partner):
+                if self._partner.beat is not None and len(self._beats) < BEATS_AT_ONCE:
+                    task = asyncio.create_task(self._beat(partner), name=f"beat-{partner.pid}")
+                    self._beats.add(task)
+                    task.add_done_callback(self._beats.discard)
+            case machine.Clear(partner, cause):
+                self._down_s = time.monotonic()
+                self._replace(self._clear(partner, cause), "clear")
+            case machine.Launch(cause):
+                self._replace(self._launch(cause), "launch")
+
+    def _replace(self, work: Awaitable[machine.Event], name: str) -> None:
+        async def run() -> None:
+            try:
+                event = await work
+            finally:
+                self._wake.set()
+            self._replacing = None
+            self._feed(event)
+
+        self._replacing = asyncio.create_task(run(), name=f"{name}-{self._partner.role}")
+
+    async def _beat(self, partner: Identity) -> None:
+        assert self._partner.beat is not None
+        try:
+            await self._partner.beat(partner)
+        except SnsError as error:
+            if self._state.phase is not Phase.STARTING:
+                log.info("KeepAlive to process %d missed: %s", partner.pid, error.message)
+            self._feed(machine.Missed(partner))
+        else:
+            self._feed(machine.Answered(partner))
+
+    async def _clear(self, partner: Identity, cause: Cause) -> machine.Event:
+        holder = self._last_known(partner)
+        await kill_and_await(partner)
+        self._reap()
+        wanted = intent.may_start(self._vm_dir, self._partner.role)
+        seen = partner == self._unwanted and time.monotonic() - self._unwanted_s < PLANNED_S
+        since_s = holder.since_s if holder is not None else float("inf")
+        planned = seen or intent.was_stopped(self._vm_dir, self._partner.role, since_s, PLANNED_S)
+        code = self._exit_codes.pop(partner, None)
+        self._journal.write(
+            f"{self._partner.role}-stopped" if planned or not wanted else f"{self._partner.role}-down",
+            cause=cause.value,
+            partner_pid=partner.pid,
+            epoch=holder.epoch if holder and holder.epoch else None,
+            exit_code=code,
+        )
+        if holder is not None or cause is not Cause.DEAD:
+            self._partner.on_down(holder, cause)
+        successor = live_holder(self._vm_dir, self._partner.role)
+        if successor is not None:  # somebody else was quicker: the spare, or supervisord
+            return machine.Seen(successor.identity)
+        if planned or not wanted:
+            return machine.Cleared(0.0)
+        return self._ask_budget(hopeless=code == EXIT_CONFIG)
+
+    def _last_known(self, partner: Identity) -> Holder | None:
+        """Return what ``partner`` announced, also after it withdrew its pid file; None where it never did."""
+        found = read_holder(self._vm_dir, self._partner.role)
+        for holder in (found, self._holder):
+            if holder is not None and holder.identity == partner:
+                return holder
+        return None
+
+    async def _launch(self, cause: Cause) -> machine.Event:
+        """Launch, and report who was launched; where that fails the budget says when to try again."""
+        if cause is Cause.FIRST:
+            self._down_s = time.monotonic()
+        successor = live_holder(self._vm_dir, self._partner.role)
+        if successor is not None:
+            return machine.Seen(successor.identity)
+        try:
+            child = await self._partner.launch(cause)
+        except SnsError as error:
+            log.error("%s", error.message)
+            self._journal.write(f"{self._partner.role}-launch-failed", cause=error.message)
+            return self._ask_budget(hopeless=error.exit_code == EXIT_CONFIG)
+        self._children.append(child)
+        log.info("launched %s as process %d: %s", self._partner.role, child.identity.pid, cause.value)
+        return machine.Seen(child.identity)
+
+    def _ask_budget(self, *, hopeless: bool) -> machine.Cleared:
+        spent, wait_s = budget.withdraw(
+            self._vm_dir, self._config.restart, self._partner.role, random.random(), hopeless=hopeless
+        )
+        if spent.degraded:
+            log.error("DEGRADED: the restart budget is used up; next %s in %.1f s", self._partner.role, wait_s)
+            self._journal.write(
+                "degraded", partner=self._partner.role, wait_ms=round(wait_s * 1000), restarts=spent.delayed
+            )
+        return machine.Cleared(wait_s)
+
+    def _came_up(self) -> None:
+        holder = read_holder(self._vm_dir, self._partner.role)
+        partner = self._state.partner
+        assert partner is not None
+        took_s = time.monotonic() - self._down_s if self._down_s else None
+        self._down_s = 0.0
+        self._journal.write(
+            f"{self._partner.role}-up",
+            cause=self._state.cause.value,
+            partner_pid=partner.pid,
+            epoch=holder.epoch if holder and holder.epoch else None,
+            took_ms=round(took_s * 1000, 1) if took_s is not None else None,
+        )
