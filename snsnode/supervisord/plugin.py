@@ -1,0 +1,201 @@
+"""The plug-in that supervisord loads: ``supervisor.rpcinterface_factory`` names ``make_rpcinterface``.
+
+It changes the class of our programs' process objects (see ``adoption`` and ``roles``), marks a shutdown for the
+partners, and makes answers fresh. Standard library and supervisor only: it lives in supervisord's process. In a
+supervisord that is not ours, it only adopts what it is told to (see ``foreign``).
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from supervisor import events
+from supervisor.process import Subprocess
+from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
+from supervisor.states import ProcessStates
+
+from snsnode.node import intent
+from snsnode.node.config import FILENAME, ROLES, RoleName
+from snsnode.node.lock import live_holder
+from snsnode.node.paths import VmDir
+from snsnode.node.process import send_signal, state_of
+from snsnode.supervisord import foreign
+from snsnode.supervisord.adoption import Adopting, guarded
+from snsnode.supervisord.foreign import PidFileProcess
+from snsnode.supervisord.roles import RoleProcess
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_PLUGIN = "_snsnode_plugin"
+
+
+class RPCInterface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
+    """supervisord's own interface, whose answers are looked up afresh."""
+
+    def getProcessInfo(self, name: str) -> Any:  # noqa: N802
+        """Return what the stock method does, of the process that really runs now.
+
+        @param string name The name of the process (or 'group:name')
+        @return struct result     A structure containing data about the process
+        """
+        process = self._getGroupAndProcess(name)[1]
+        if isinstance(process, Adopting):
+            process.look()  # the stock method takes the start time before it asks for the state
+        return SupervisorNamespaceRPCInterface.getProcessInfo(self, name)
+
+    def startProcess(self, name: str, wait: bool = True) -> Any:  # noqa: N802
+        """Start a process; one that somebody else has started right now is started.
+
+        @param string name Process name (or ``group:name``, or ``group:*``)
+        @param boolean wait Wait for process to be fully started
+        @return boolean result     Always true unless error
+        """
+        self._update("startProcess")
+        process = self._getGroupAndProcess(name)[1]
+        if isinstance(process, Adopting) and process.state != ProcessStates.RUNNING:
+            process.look()
+            if process.state == ProcessStates.RUNNING:
+                return True  # its partner was quicker, as after "start all"
+        with process.starting_now() if isinstance(process, RoleProcess) else nullcontext():
+            return SupervisorNamespaceRPCInterface.startProcess(self, name, wait)
+
+    def reloadConfig(self) -> Any:  # noqa: N802
+        """Reload the configuration, as "update" does before it stops and adds what changed.
+
+        @return array result  [[added, changed, removed]]
+        """
+        getattr(self.supervisord, _PLUGIN).note_stopped()
+        return SupervisorNamespaceRPCInterface.reloadConfig(self)
+
+
+# system.listMethods looks at the class's own __dict__.
+for _name, _member in list(vars(SupervisorNamespaceRPCInterface).items()):
+    if not _name.startswith("_") and _name not in vars(RPCInterface):
+        setattr(RPCInterface, _name, _member)
+
+
+def make_rpcinterface(supervisord: Any, **options: str) -> RPCInterface:
+    """Make the RPC interface; supervisord calls this once for each of its HTTP servers.
+
+    ``options`` are the keys of the section: ``adopt`` holds NAME:PIDFILE lines.
+
+    Raises:
+        ValueError: an option is unknown or malformed; supervisord then refuses to start.
+    """
+    loaded = getattr(supervisord, _PLUGIN, None)
+    # A reload makes new groups and clears all subscriptions: then everything is set up again.
+    if loaded is None or loaded.groups is not supervisord.process_groups:
+        try:
+            plugin = Plugin(supervisord, options)
+        except ValueError as error:
+            # supervisord itself would only say that it "could not make supervisor rpc interface".
+            supervisord.options.stderr.write(f"Error: {error}\n")
+            supervisord.options.logger.critical(str(error))
+            raise
+        setattr(supervisord, _PLUGIN, plugin)
+        plugin.set_up()
+    return RPCInterface(supervisord)
+
+
+class Plugin:
+    """What the plug-in knows of one supervisord, from its start to its end or reload."""
+
+    def __init__(self, supervisord: Any, options: dict[str, str]) -> None:
+        self.groups = supervisord.process_groups
+        self._logger = supervisord.options.logger
+        self._vm_dir = VmDir(Path(supervisord.options.here))
+        # A supervisord of somebody else may well have a program called "master".
+        self._is_ours = (self._vm_dir.path / FILENAME).exists()
+        self._adopted = _parse(options, self._vm_dir.path)
+        self._stopped_before: set[RoleName] = set()
+        ours = [name for name in self._adopted if self._is_ours and name in ROLES]
+        if ours:
+            raise ValueError(f"cannot adopt {ours[0]!r} by a pid file: snsnode knows its process already")
+
+    def set_up(self) -> None:
+        """Take over what is there, and what will come."""
+        guarded(self._logger, "take the programs over", self._take_over)
+        self._subscribe(events.ProcessGroupAddedEvent, self._added)
+        self._subscribe(events.SupervisorRunningEvent, self._running)
+        if self._is_ours:
+            guarded(self._logger, "put our Python on PATH", _put_python_on_path)
+            self._subscribe(events.SupervisorStoppingEvent, self._stopping)
+        names = {name for group in self.groups.values() for name in group.processes}
+        for name in sorted(set(self._adopted) - names):
+            self._logger.warn(f"snsnode: adopt names the program {name!r}, which is not configured")
+
+    def note_stopped(self) -> None:
+        """Remember which roles an operator has stopped by now."""
+        if self._is_ours:
+            self._stopped_before = {role for role in ROLES if intent.is_stopped(self._vm_dir, role)}
+
+    def _subscribe(self, event_type: type, act: Callable[[Any], None]) -> None:
+        def callback(event: Any) -> None:
+            guarded(self._logger, f"handle {event_type.__name__}", lambda: act(event))
+
+        events.subscribe(event_type, callback)
+
+    def _take_over(self) -> None:
+        for group in self.groups.values():
+            for process in group.processes.values():
+                if type(process) is Subprocess:
+                    self._change_class(process)
+
+    def _change_class(self, process: Any) -> None:
+        name = process.config.name
+        if name in self._adopted:
+            process.__class__ = PidFileProcess
+            process.pid_file = self._adopted[name]
+        elif self._is_ours and name in ROLES:
+            process.__class__ = RoleProcess
+            process.vm_dir = self._vm_dir
+            process.sibling = self._program
+
+    def _program(self, name: str) -> Any:
+        group = self.groups.get(name)
+        return group.processes.get(name) if group is not None else None
+
+    def _added(self, event: Any) -> None:
+        self._take_over()
+        process = self._program(event.group)
+        if not isinstance(process, RoleProcess) or process.role in self._stopped_before:
+            return
+        # "supervisorctl update" has stopped what changed, which left an intent; to add it again is to start it.
+        if process.role == "slave" and process.config.autostart:
+            process.first_launch()  # it asks for the intent only when it is up
+        intent.clear(self._vm_dir, process.role)
+
+    def _running(self, _: Any) -> None:
+        if self._is_ours:
+            intent.clear_shutdown(self._vm_dir)
+        # After daemonize(): the setting is not inherited over its fork. Orphans of the pair are reaped by us.
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            self._logger.warn("snsnode: cannot become the subreaper; exit codes of adopted processes stay unknown")
+
+    def _stopping(self, _: Any) -> None:
+        try:
+            intent.mark_shutdown(self._vm_dir)
+        finally:
+            spare = live_holder(self._vm_dir, "spare")
+            if spare is not None:
+                # A frozen one would keep the signal until somebody thaws it.
+                frozen = state_of(spare.identity) == "T"
+                send_signal(spare.identity, signal.SIGKILL if frozen else signal.SIGTERM)
+
+
+def _parse(options: dict[str, str], here: Path) -> dict[str, Path]:
+    unknown = sorted(set(options) - {"adopt"})
+    if unknown:
+        raise ValueError(f"cannot take the key {unknown[0]!r} of [rpcinterface:supervisor]: snsnode knows adopt")
+    return foreign.parse(options.get("adopt", ""), here)
+
+
+def _put_python_on_path() -> None:
+    # Programs say "python": the one that runs supervisord, so that no path of this machine stands in the file.
+    own = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != own:
+        os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", "")

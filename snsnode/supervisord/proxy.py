@@ -1,0 +1,111 @@
+"""Our line to a VM's supervisord: XML-RPC over its Unix socket, every call bounded in time.
+
+Used by ``control``. supervisor's own client transport has no timeouts; a frozen supervisord would freeze us.
+"""
+
+import http.client
+import socket
+import xmlrpc.client
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.parsers.expat import ExpatError
+
+from snsnode.base.errors import SnsError, Unavailable
+
+# supervisor.xmlrpc.Faults
+BAD_NAME = 10
+ABNORMAL_TERMINATION = 40
+SPAWN_ERROR = 50
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+
+
+class Program(NamedTuple):
+    """A program as supervisord sees it; ``pid`` is None without a process."""
+
+    name: str
+    state: str
+    pid: int | None
+    uptime_s: float
+    description: str
+
+
+class SupervisorFault(SnsError):
+    """supervisord answered no; ``fault`` is its number."""
+
+    code = "supervisor"
+
+    def __init__(self, message: str, fault: int) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class Supervisor:
+    """One VM's supervisord."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
+        """Call ``supervisor.METHOD``.
+
+        Raises:
+            SupervisorFault: it refused.
+            Unavailable: it is not there, or does not answer within ``timeout_s``.
+        """
+        proxy = xmlrpc.client.ServerProxy(
+            "http://localhost", transport=_UnixTransport(str(self._path), timeout_s), allow_none=True
+        )
+        try:
+            with proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            raise SupervisorFault(str(fault.faultString), int(fault.faultCode)) from None
+        except TimeoutError:
+            raise Unavailable(f"supervisord at {self._path} does not answer within {timeout_s:g} s") from None
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
+            raise Unavailable(f"supervisord at {self._path} does not answer: {error}") from None
+
+    def is_running(self, timeout_s: float = 2.0) -> bool:
+        """Tell whether it answers and is not shutting down."""
+        try:
+            return bool(self.call("getState", timeout_s=timeout_s)["statename"] == "RUNNING")
+        except SnsError:
+            return False
+
+    def programs(self, timeout_s: float = 5.0) -> dict[str, Program]:
+        """Return all programs by name; raises as ``call``."""
+        infos = self.call("getAllProcessInfo", timeout_s=timeout_s)
+        return {
+            info["name"]: Program(
+                info["name"],
+                info["statename"],
+                info["pid"] or None,
+                max(info["now"] - info["start"], 0) if info["pid"] else 0.0,
+                info["description"],
+            )
+            for info in infos
+        }
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__()
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _UnixConnection(self._path, self._timeout_s)
+        self._connection = host, connection  # what close() closes
+        return connection
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
