@@ -1,0 +1,163 @@
+"""The thread behind the sync facade: one event loop for all its clients, from the first login to the last logout.
+
+Called by ``sync``. One thread for all, because grpc.aio has one completion queue for a process, and event loops
+that share it wake each other up.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from snsnode.base.errors import NotAllowed, Unavailable
+
+Result = TypeVar("Result")
+
+
+class Ended(NotAllowed):
+    """The background has ended: the last client has logged out."""
+
+
+class Call(Generic[Result]):
+    """A coroutine that runs in the background; any thread may wait for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> None:
+        self._loop = loop
+        self._outcome: Future[Result] = Future()
+        self._ended = threading.Event()
+        self._task: asyncio.Task[Result] | None = None
+        loop.call_soon_threadsafe(self._start, work)
+
+    def wait(self) -> None:
+        """Wait until it has ended, however; what interrupts the wait does not end the call."""
+        self._ended.wait()
+
+    def result(self) -> Result:
+        """Return what it gave, or raise what it raised, once it has ended."""
+        return self._outcome.result()
+
+    def cancel(self) -> None:
+        """End it soon; safe to repeat."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    # --- in the loop ------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[Any, Any, Result]) -> None:
+        self._task = self._loop.create_task(work, name="sns-sync")
+        self._task.add_done_callback(self._settle)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[Result]) -> None:
+        if task.cancelled():
+            self._outcome.set_exception(Unavailable("cannot finish the call: this client was closed"))
+        elif (error := task.exception()) is not None:
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(task.result())
+        self._ended.set()
+
+
+class Background:
+    """An event loop in a thread of its own. Made by ``acquire``; ``release`` ends it with its last user."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self._guard = threading.Lock()
+        self._ending = False
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        # A daemon: a program that never leaves its 'with' can still end.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sns-client", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> Call[Result]:
+        """Start ``work``.
+
+        Raises:
+            Ended: nobody is logged in any more.
+            NotAllowed: the caller runs in the loop, and would wait for itself.
+        """
+        try:
+            self.check_thread()
+            with self._guard:  # what is started before the end begins is sure to be settled by it
+                if self._ending:
+                    raise Ended("cannot call: this client has logged out; use it inside 'with'")
+                return Call(self._loop, work)
+        except NotAllowed:
+            work.close()
+            raise
+
+    def check_thread(self) -> None:
+        """Check that the caller may wait.
+
+        Raises:
+            NotAllowed: it runs in the loop, and would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise NotAllowed("cannot call from on_event: it runs in the client's own thread; hand over to another")
+
+    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run ``work`` and return its result. Where the wait is interrupted, ``work`` is cancelled and waited for.
+
+        Raises:
+            SnsError: what ``work`` raised; ``NotAllowed`` as ``start``.
+        """
+        call = self.start(work)
+        try:
+            call.wait()
+        except BaseException:
+            call.cancel()
+            call.wait()  # it may have to clean up, as a login does; a second interrupt leaves it alone
+            raise
+        return call.result()
+
+    def let_go(self, thing: object) -> None:
+        """Drop a reference to ``thing`` in the loop's thread, where what its end does is safe."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(id, thing)
+
+    def end(self) -> None:
+        """End the loop and the thread; what still runs is cancelled."""
+        with self._guard:
+            self._ending = True
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+
+
+_guard = threading.Lock()
+_shared: Background | None = None
+
+
+def acquire() -> Background:
+    """Return the process's background, which is started for its first user."""
+    global _shared
+    with _guard:
+        if _shared is None:
+            _shared = Background()
+        _shared.users += 1
+        return _shared
+
+
+def release(background: Background) -> None:
+    """Give it back; the last user waits until its thread has ended."""
+    global _shared
+    with _guard:
+        background.users -= 1
+        if background.users:
+            return
+        _shared = None
+    background.end()
