@@ -1,0 +1,38 @@
+"""``snsctl doctor``: checks what needs the real machine."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from snsnode.base.errors import EXIT_NOT_SO
+from snsnode.cli import machine
+from snsnode.cli.options import shared
+from snsnode.control import doctor
+from snsnode.control.findings import Finding, Patient
+from snsnode.control.local import is_local
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@shared
+def command(as_json: bool, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
+    """Check Python, kernel, home, generated files, addresses, ports and store. Changes nothing.
+
+    Exit 1 where something will not work; warnings alone exit 0.
+    """
+    here = machine.read(spec_path, home, vms)
+    local = tuple(name for name in here.vms if is_local(here.spec.vms[name].address))
+    findings = doctor.examine(Patient(here.spec, here.path, here.home.absolute(), local))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            click.echo(_line(finding))
+    return EXIT_NOT_SO if any(finding.level == "FAIL" for finding in findings) else 0
+
+
+def _line(finding: Finding) -> str:
+    fix = f"; {finding.fix}" if finding.fix else ""
+    return f"{finding.level:<4}  {finding.what}: {finding.detail}{fix}"

@@ -1,0 +1,62 @@
+"""``snsctl generate``: the spec into one folder per VM."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from snsnode.base.errors import EXIT_NOT_SO
+from snsnode.cli.options import home_of, selected, shared
+from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
+from snsnode.render import diff, disk, plan, readback, template
+from snsnode.render.plan import RETIRED, Change
+
+
+@click.command()
+@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is on disk differs.")
+@click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change.")
+@shared
+def command(
+    spec: Path | None,
+    check: bool,
+    show_diff: bool,
+    spec_path: Path | None,
+    home: Path | None,
+    vms: tuple[str, ...],
+) -> int:
+    """Write supervisord.conf and node.json of every VM of the cluster spec SPEC below the home."""
+    path = spec_path_of(spec or spec_path)
+    cluster, warnings = load_spec(path)
+    names = selected(cluster.vms, vms)
+    show_warnings(warnings, path)
+    place = home_of(home)
+    disk.check_home(place, names)
+    on_disk = disk.read(place)
+    changes = plan.plan(cluster, template.load(), on_disk, names if vms else None)
+    readback.check_changes(cluster, changes)
+    if show_diff:
+        click.echo(diff.diff(changes, on_disk), nl=False)
+    elif check:
+        _report_differences(place, changes)
+    else:
+        disk.write(place, changes, names)
+        _report_written(place, changes)
+    return EXIT_NOT_SO if check and changes else 0
+
+
+def _report_differences(home: Path, changes: Sequence[Change]) -> None:
+    for change in changes:
+        click.echo(f"differs: {home / change.path}")
+    if not changes:
+        click.echo(f"{home} is up to date")
+
+
+def _report_written(home: Path, changes: Sequence[Change]) -> None:
+    for change in changes:
+        if change.name == RETIRED and change.after is not None:
+            click.echo(f"retired {change.vm}: 'snsctl start' ends what runs of it and clears {home / change.vm}")
+        else:
+            click.echo(f"{'removed' if change.after is None else 'wrote'} {home / change.path}")
+    if not changes:
+        click.echo(f"{home} is up to date")

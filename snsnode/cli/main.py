@@ -1,0 +1,102 @@
+"""``snsctl``: the table of commands, and the one place where errors become a message and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from snsnode.base.errors import EXIT_NOT_SO, EXIT_USAGE, SnsError
+from snsnode.cli.lazy import Entry, LazyGroup
+from snsnode.cli.options import shared_before
+from snsnode.spec.problems import SpecError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+COMMANDS = {
+    "validate": Entry("snsnode.cli.validate", "Report every problem of the cluster spec at once."),
+    "generate": Entry("snsnode.cli.generate", "Write one supervisord configuration per VM."),
+    "start": Entry("snsnode.cli.start", "Start a role, or everything of this machine; or a client."),
+    "stop": Entry("snsnode.cli.stop", "Stop a role, or everything of this machine, for good."),
+    "restart": Entry("snsnode.cli.restart", "Stop and start a role."),
+    "status": Entry("snsnode.cli.status", "Show the whole cluster as it is."),
+    "why": Entry("snsnode.cli.why", "Show who restarted whom, when and for what cause."),
+    "doctor": Entry("snsnode.cli.doctor", "Check what needs the real machine."),
+    "backup": Entry("snsnode.cli.backup", "Copy the store while the cluster runs."),
+    "store": Entry("snsnode.cli.store", "Move a store, while its cluster is stopped."),
+    "drain": Entry("snsnode.cli.drain", "Send a server's clients to the others."),
+    "undrain": Entry("snsnode.cli.undrain", "Let clients come to a server again."),
+    "switchover": Entry("snsnode.cli.switchover", "Make a server the available one."),
+    "pause": Entry("snsnode.cli.pause", "Suspend automatic restarts."),
+    "resume": Entry("snsnode.cli.resume", "Restart automatically again."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="snsnode", prog_name="snsctl")
+@shared_before
+@click.pass_context
+def snsctl(ctx: click.Context, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
+    """Keep a fault-tolerant tiny social network up, from one YAML file."""
+    given = {"spec_path": spec_path, "home": home, "vms": vms or None}
+    defaults = {name: value for name, value in given.items() if value is not None}
+    ctx.default_map = dict.fromkeys(COMMANDS, defaults) | {"store": {"copy": defaults}}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return EXIT_USAGE
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``snsctl`` and return its exit code; a command's own is what its function returns."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        result = snsctl.main(arguments, prog_name="snsctl", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except SpecError as error:
+        click.echo(error.message, err=True)  # its lines begin with FILE:LINE:COLUMN
+        return error.exit_code
+    except SnsError as error:
+        return _failed(error.message, error.exit_code)
+    except click.ClickException as error:
+        return _failed(_one_line(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _close_stdout()
+        return EXIT_NOT_SO
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _close_stdout()
+        return _failed(f"cannot go on{where}: {error.strerror or error}", EXIT_NOT_SO)
+
+
+def _failed(message: str, exit_code: int) -> int:
+    click.echo(f"snsctl: {message}", err=True)
+    return exit_code
+
+
+def _one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; see '{context.command_path} --help'" if context else message
+
+
+def _close_stdout() -> None:
+    """Let the interpreter's last flush of what nobody reads, or no disk takes, fail in silence."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

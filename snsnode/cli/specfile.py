@@ -1,0 +1,70 @@
+"""Reads the spec that a command is about; pydantic is imported when one is read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from snsnode.base.errors import ConfigError
+from snsnode.base.ids import shown
+from snsnode.cli.options import SPECS_DEFAULT
+from snsnode.spec.problems import Mark, Problem, SpecError
+
+if TYPE_CHECKING:
+    from snsnode.spec.model import Spec
+
+
+def load_spec(option: Path | None) -> "tuple[Spec, tuple[Problem, ...]]":
+    """Read the spec at ``option``, or the default one; return it and its warnings.
+
+    Raises:
+        ConfigError: it cannot be read.
+        SpecError: with every problem in it.
+    """
+    from snsnode.spec.parse import parse
+
+    path = spec_path_of(option)
+    return parse(_read(path), str(path))
+
+
+def spec_path_of(option: Path | None) -> Path:
+    """Return the spec's path: ``--spec``, else ``SNS_SPEC``, else the first default that exists.
+
+    Raises:
+        ConfigError: nothing is given and no default exists.
+    """
+    if option is not None:
+        return option
+    for path in SPECS_DEFAULT:
+        if path.exists():
+            return path
+    names = " nor ".join(map(str, SPECS_DEFAULT))
+    raise ConfigError(f"cannot find a spec: there is neither {names} here; give --spec FILE or set SNS_SPEC")
+
+
+def show_warnings(warnings: Iterable[Problem], path: Path) -> None:
+    """Write ``warnings`` to stderr, one a line."""
+    for warning in warnings:
+        click.echo(warning.line(str(path)), err=True)
+
+
+def _read(path: Path) -> str:
+    from snsnode.spec.tree import TEXT_MAX
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(4 * TEXT_MAX + 1)  # so much it can take; a device must not be read for ever
+    except FileNotFoundError:
+        raise ConfigError(f"cannot read the spec {shown(str(path))}: no such file; give --spec FILE") from None
+    except IsADirectoryError:
+        raise ConfigError(f"cannot read the spec {shown(str(path))}: it is a folder; name a file in it") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the spec {shown(str(path))}: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig")
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        text = f"the byte 0x{content[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        raise SpecError(str(path), [Problem(mark, text)]) from None

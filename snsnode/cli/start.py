@@ -1,0 +1,116 @@
+"""``snsctl start``: a role, everything of this machine, or a client."""
+
+from pathlib import Path
+
+import click
+
+from snsnode.base.errors import UsageError
+from snsnode.cli import machine
+from snsnode.cli.machine import Machine, in_parallel, tell
+from snsnode.cli.options import shared
+from snsnode.control.local import LocalVm, is_local, retired
+from snsnode.node.config import ROLES
+from snsnode.node.paths import VmDir
+
+
+@click.command()
+@click.argument("role", required=False, type=click.Choice([*ROLES, "client"]))
+@click.argument("user", required=False)
+@click.option("--at", metavar="ADDRESS", help="Only VMs at this address.")
+@click.option("--router-at", metavar="ADDRESS", help="The router's address, which the spec must know.")
+@shared
+def command(
+    role: str | None,
+    user: str | None,
+    at: str | None,
+    router_at: str | None,
+    spec_path: Path | None,
+    home: Path | None,
+    vms: tuple[str, ...],
+) -> int:
+    """Start ROLE (router, slave or master) on this machine and wait until it serves.
+
+    Without ROLE: everything of the spec that lives here; after an edit and 'generate', only what changed is
+    restarted, added or removed. "start slave" brings up the pair. "start client USER" runs the client here.
+    """
+    here = machine.read(spec_path, home, vms)
+    if router_at is not None:
+        here.having("router", router_at)
+    if role == "client":
+        return _client(here, user, router_at)
+    if user is not None:
+        raise UsageError(f"cannot take {user!r}: only 'start client USER' has a second word")
+    if role is None:
+        _everything(here, at)
+    else:
+        _role(here, role, at)
+    return 0
+
+
+def _client(here: Machine, user: str | None, router_at: str | None) -> int:
+    from snsnode.cli.start_client import run_client
+
+    if user is None:
+        raise UsageError("cannot start a client without a name: write 'snsctl start client USER'")
+    routers = [e.target for e in here.endpoints("router") if router_at in (None, e.address)]
+    return run_client(routers, user)
+
+
+def _role(here: Machine, role: str, at: str | None) -> None:
+    from snsnode.control.start import start_roles
+
+    name = machine.role_named(role)
+    wanted = here.having(name, at)
+    local = here.local(wanted)
+    if not local:
+        raise UsageError(f"cannot start the {role} of {', '.join(wanted)}: not on this machine")
+    in_parallel(lambda vm: start_roles(vm, [name], tell), local)
+
+
+def _everything(here: Machine, at: str | None) -> None:
+    from snsnode.control.start import apply_changes, is_managed, prepare, start_roles
+
+    wanted = tuple(name for name in here.vms if at in (None, here.spec.vms[name].address))
+    local, broken = here.healthy(wanted)
+    _say_if_outdated(here)
+    if wanted == tuple(here.spec.vms):
+        _end_what_left(here)
+    # First what runs, so that a port which one VM gives up is free for another.
+    in_parallel(lambda vm: apply_changes(vm, tell), [vm for vm in local if is_managed(vm)])
+
+    def bring_up(vm: LocalVm) -> None:
+        prepare(vm, vm.config.roles)
+        # "start slave" brings up the pair.
+        start_roles(vm, [role for role in vm.config.roles if role != "master"], tell)
+
+    in_parallel(bring_up, local)
+    elsewhere = [name for name in wanted if not is_local(here.spec.vms[name].address)]
+    if elsewhere:
+        tell(f"not on this machine: {', '.join(elsewhere)}")
+    for error in broken[1:]:
+        click.echo(f"snsctl: {error.message}", err=True)
+    if broken:
+        raise broken[0]
+
+
+def _end_what_left(here: Machine) -> None:
+    """End VMs that left the spec, and those that it has moved to another machine."""
+    from snsnode.control.processes import roles_of
+    from snsnode.control.stop import retire, stop_all
+
+    for vm_dir in retired(here.home, here.spec.cluster):
+        retire(vm_dir)
+        tell(f"{vm_dir.path.name}: ended; it is no longer in the spec")
+    for name, vm in here.spec.vms.items():
+        vm_dir = VmDir((here.home / name).absolute())
+        if not is_local(vm.address) and roles_of(vm_dir.path):
+            stop_all(vm_dir, here.roles(vm_dir))
+            tell(f"{name}: ended here; the spec has it at {vm.address}")
+
+
+def _say_if_outdated(here: Machine) -> None:
+    """Say that the spec was edited since the last ``generate``: what starts is what was generated."""
+    from snsnode.render import disk, plan, template
+
+    if plan.plan(here.spec, template.load(), disk.read(here.home), None):
+        click.echo(f"snsctl: {here.path} differs from what was generated; run 'snsctl generate'", err=True)

@@ -1,0 +1,49 @@
+"""What the roles of a VM have logged since a command began: why something does not come up.
+
+Called by ``start``. A role writes its last ERROR before it ends; supervisord knows only that it ended.
+"""
+
+from pathlib import Path
+
+from snsnode.node.config import RoleName
+from snsnode.node.paths import VmDir
+
+TAIL_BYTES_MAX = 256 * 1024
+
+
+class Logs:
+    """The logs of one VM, from the moment that this is made on."""
+
+    def __init__(self, vm_dir: VmDir) -> None:
+        self._vm_dir = vm_dir
+        self._began = {role: _size(vm_dir.log(role)) for role in ("router", "slave", "master")}
+
+    def cause(self, role: RoleName) -> str:
+        """Say why ``role`` does not come up. A slave is up when its master serves, whose words come first."""
+        roles: tuple[RoleName, ...] = ("master", "slave") if role == "slave" else (role,)
+        for each in roles:
+            error = self._last_error(each)
+            if error:
+                return f"the log of the {each} says: {error} ({self._vm_dir.log(each)})"
+        return f"see {' and '.join(str(self._vm_dir.log(each)) for each in roles)}"
+
+    def _last_error(self, role: RoleName) -> str:
+        log = self._vm_dir.log(role)
+        try:
+            size = log.stat().st_size
+            began = self._began[role] if size >= self._began[role] else 0  # rotated meanwhile
+            with log.open("rb") as file:
+                file.seek(max(began, size - TAIL_BYTES_MAX))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        errors = [line for line in lines if " ERROR " in line]
+        # 2026-11-22T20:15:01.123Z ERROR master vm2 [4242] cannot listen on ...
+        return errors[-1].partition("] ")[2] or errors[-1] if errors else ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,167 @@
+"""Stop roles of this machine's VMs, for good: the intent first, then every process, by pid and start time.
+
+What supervisord does not know of, or cannot end because it is dead or frozen itself, is ended directly.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+
+from snsnode.base.errors import Exhausted, Unavailable
+from snsnode.control import processes
+from snsnode.node import intent
+from snsnode.node.config import ROLES, RoleName
+from snsnode.node.lock import is_locked, live_holder
+from snsnode.node.paths import VmDir
+from snsnode.node.process import kill_and_wait, send_signal, state_of, wait_dead
+from snsnode.supervisord.proxy import Supervisor, SupervisorFault
+
+GRACE_S = 12.0  # a role drains within this
+DIE_WITHIN_S = 5.0
+SUPERVISORD_S = 30.0
+ANSWER_S = 1.5  # a supervisord that is silent for so long is frozen, or its socket is gone
+LOOK_EVERY_S = 0.02
+
+
+def stop_role(vm_dir: VmDir, role: RoleName) -> bool:
+    """Stop one role; False when it did not run. Its partner leaves it alone until it is started.
+
+    Raises:
+        Exhausted: the intent cannot be recorded (full or read-only disk); nothing was stopped.
+        Unavailable: it does not die (it is in an uninterruptible system call).
+    """
+    ran = live_holder(vm_dir, role) is not None
+    try:
+        intent.stop(vm_dir, role)
+    except OSError as error:
+        raise Exhausted(
+            f"cannot stop the {role} of {vm_dir.path.name}: this cannot be recorded ({error.strerror}), so its "
+            "partner would restart it; make room, or stop the whole VM"
+        ) from None
+    _kill_frozen(vm_dir, role)
+    supervisor = Supervisor(vm_dir.supervisor_socket)
+    # A frozen supervisord would carry the order out when it thaws: against a start that came meanwhile.
+    if supervisor.is_running(ANSWER_S):
+        with contextlib.suppress(SupervisorFault, Unavailable):  # not running there
+            supervisor.call("stopProcess", role, timeout_s=SUPERVISORD_S)
+    _end(vm_dir, role)
+    if role == "slave":
+        _kill_frozen(vm_dir, "spare")
+        _end(vm_dir, "spare")
+    return ran
+
+
+def stop_all(vm_dir: VmDir, roles: Sequence[RoleName]) -> None:
+    """Stop everything of a VM, its supervisord too; return when no process of it is left.
+
+    Raises:
+        Exhausted: everything was ended, but the wish could not be recorded: a reboot will start it again.
+        Unavailable: a process does not die.
+    """
+    unrecorded = _record(vm_dir, roles)
+    if unrecorded is not None:
+        # Without intents the partners would revive each other while we end them one by one.
+        processes.kill_at_once([*processes.supervisords_of(vm_dir.path), *processes.roles_of(vm_dir.path)])
+    for name in (*roles, "spare"):
+        _kill_frozen(vm_dir, name)
+    end_supervisord(vm_dir)
+    for name in ("slave", "spare", "master", "router"):
+        _end(vm_dir, name)
+    _sweep(vm_dir)
+    _tidy(vm_dir)
+    if unrecorded is not None:
+        raise Exhausted(
+            f"cannot record that {vm_dir.path.name} shall stay stopped ({unrecorded.strerror}): its processes are "
+            "ended, but a reboot or a supervisord starts them again"
+        )
+
+
+def _record(vm_dir: VmDir, roles: Sequence[RoleName]) -> OSError | None:
+    try:
+        for role in roles:
+            intent.stop(vm_dir, role)
+    except OSError as error:
+        return error
+    return None
+
+
+def _sweep(vm_dir: VmDir) -> None:
+    """End what no file told of: somebody removed the locks, the pid files or the socket."""
+    until_s = time.monotonic() + GRACE_S + DIE_WITHIN_S
+    while left := [*processes.supervisords_of(vm_dir.path), *processes.roles_of(vm_dir.path)]:
+        if time.monotonic() > until_s:
+            pids = ", ".join(str(process.pid) for process in left)
+            raise Unavailable(
+                f"cannot stop {vm_dir.path.name}: the processes {pids} do not die; look at their disk"
+            )
+        processes.end(left, GRACE_S)
+
+
+def retire(vm_dir: VmDir) -> None:
+    """End a VM that left the spec, and remove what was generated for it; its logs stay."""
+    stop_all(vm_dir, ROLES)
+    for name in ("supervisord.conf", "node.json", "retired"):  # the mark goes last: a crash here is resumed
+        (vm_dir.path / name).unlink(missing_ok=True)
+    for role in ROLES:
+        intent.start(vm_dir, role)  # should the VM come back, nobody has stopped it
+    _tidy(vm_dir)
+
+
+def end_supervisord(vm_dir: VmDir) -> None:
+    """End the VM's supervisord, and with it all its programs; a frozen one is killed."""
+    for found in processes.supervisords_of(vm_dir.path):
+        if state_of(found) == "T":
+            kill_and_wait(found, DIE_WITHIN_S)
+            continue
+        send_signal(found, signal.SIGTERM)
+        if not wait_dead(found, SUPERVISORD_S):
+            kill_and_wait(found, DIE_WITHIN_S)
+
+
+def end_deaf_supervisord(vm_dir: VmDir) -> None:
+    """Kill a supervisord that does not answer; its programs live on, and the next one adopts them."""
+    supervisor = Supervisor(vm_dir.supervisor_socket)
+    for found in processes.supervisords_of(vm_dir.path):
+        if supervisor.is_running(ANSWER_S):
+            return
+        if state_of(found) != "T" and vm_dir.supervisor_socket.exists():
+            wait_dead(found, DIE_WITHIN_S)  # it may be just starting, or shutting down
+        if not supervisor.is_running(ANSWER_S):
+            kill_and_wait(found, DIE_WITHIN_S)
+
+
+def _kill_frozen(vm_dir: VmDir, name: str) -> None:
+    """A frozen process would sit out the whole grace: it cannot drain."""
+    holder = live_holder(vm_dir, name)
+    if holder is not None and state_of(holder.identity) == "T":
+        kill_and_wait(holder.identity, DIE_WITHIN_S)
+
+
+def _end(vm_dir: VmDir, name: str) -> None:
+    """End whoever holds role ``name``, and whoever is just taking it."""
+    until_s = time.monotonic() + GRACE_S + 2 * DIE_WITHIN_S
+    while is_locked(vm_dir, name):
+        holder = live_holder(vm_dir, name)
+        if holder is not None:
+            send_signal(holder.identity, signal.SIGTERM)
+            if not wait_dead(holder.identity, GRACE_S) and not kill_and_wait(holder.identity, DIE_WITHIN_S):
+                raise Unavailable(
+                    f"cannot stop the {name} of {vm_dir.path.name}: process {holder.identity.pid} is in a system "
+                    "call and does not die; look at its disk"
+                )
+        elif time.monotonic() > until_s:
+            raise Unavailable(f"cannot stop the {name} of {vm_dir.path.name}: nobody owns up to {name}.lock")
+        else:
+            time.sleep(LOOK_EVERY_S)
+
+
+def _tidy(vm_dir: VmDir) -> None:
+    """Remove what killed processes left in ``run/``; lock files stay, for a lock on a removed file is none."""
+    for pattern in ("*.pid", "*.sock", "*.sock.*", "*.beat", "*.started", "shutdown", ".*.tmp"):
+        for path in vm_dir.run.glob(pattern):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    for path in vm_dir.state.glob(".*.tmp"):  # a record that somebody was writing as it was killed
+        with contextlib.suppress(OSError):
+            path.unlink()
