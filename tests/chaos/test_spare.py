@@ -1,0 +1,83 @@
+"""The spare: one that is of no use is replaced before it is needed; one that was promoted tells its true age."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from snsnode.node.process import is_alive, send_signal
+from snsnode.supervisord.proxy import Supervisor
+from tests.chaos import scene
+from tests.chaos.hooks import DEADLOCK, Hooks
+from tests.cluster import Cluster, running
+
+pytestmark = pytest.mark.chaos
+
+OLD_S = 4.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(start=False) as generated:
+        Hooks(generated)
+        generated.start()
+        yield generated
+
+
+def test_frozen_spare_is_replaced(cluster: Cluster) -> None:
+    before = scene.await_rest(cluster)
+    frozen = cluster.signal("vm2", "spare", signal.SIGSTOP)
+    cluster.await_role("vm2", "spare", scene.BACK_WITHIN_S, other_than=frozen.pid)
+    assert not is_alive(frozen)
+    assert scene.await_rest(cluster).pid == before.pid
+
+
+def test_deadlocked_spare_that_is_sent_in_is_ended_and_a_cold_master_follows(cluster: Cluster) -> None:
+    """Nobody can tell before: it holds its lock, and nothing asks it anything."""
+    before = scene.await_rest(cluster)
+    deadlocked = cluster.signal("vm2", "spare", DEADLOCK)
+    cluster.kill("vm2", "master")
+    # Long before a master that never becomes ready would be given up.
+    assert cluster.await_role("vm2", "master", 15) != deadlocked.pid
+    assert not is_alive(deadlocked)
+    assert scene.await_rest(cluster).epoch > before.epoch
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, DEADLOCK])
+def test_orphan_that_holds_on_to_its_lock_is_ended_by_the_next_slave(
+    cluster: Cluster, number: signal.Signals
+) -> None:
+    """Without supervisord, which would end a frozen one itself."""
+    before = scene.await_rest(cluster)
+    cluster.kill("vm2", "supervisord")
+    slave = cluster.signal("vm2", "slave", signal.SIGSTOP)  # so that it does not replace its spare now
+    orphan = cluster.signal("vm2", "spare", number)
+    try:
+        send_signal(slave, signal.SIGKILL)  # its master may have been quicker
+        cluster.await_role("vm2", "slave", scene.BACK_WITHIN_S, other_than=slave.pid)
+        cluster.await_role("vm2", "spare", scene.BACK_WITHIN_S, other_than=orphan.pid)
+        assert not is_alive(orphan)
+    finally:
+        send_signal(orphan, signal.SIGKILL)
+        assert scene.supervisord_by_hand(cluster, "vm2").returncode == 0
+    after = scene.await_rest(cluster)
+    assert (after.pid, after.epoch) == (before.pid, before.epoch)
+
+
+def test_promoted_spare_has_been_up_since_it_serves(cluster: Cluster) -> None:
+    scene.await_rest(cluster)
+    spare = cluster.process("vm2", "spare")
+    assert spare is not None
+    time.sleep(max(0.0, OLD_S - spare.uptime_s))
+    killed_s = time.monotonic()
+    [dead] = cluster.kill("vm2", "master")
+    assert cluster.await_role("vm2", "master", other_than=dead.pid) == spare.pid
+    assert scene.await_rest(cluster).pid == spare.pid
+    server = cluster.status_json()["servers"][0]
+    told_s = Supervisor(cluster.vm_dir("vm2").supervisor_socket).programs()["master"].uptime_s
+    since_s = time.monotonic() - killed_s
+    assert server["master"]["pid"] == spare.pid
+    assert server["master"]["uptime_s"] <= since_s + 0.1  # rounded to tenths
+    assert told_s <= since_s + 1  # whole seconds
+    assert spare.uptime_s >= OLD_S + since_s - 0.1

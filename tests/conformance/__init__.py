@@ -1,0 +1,1 @@
+"""One suite for every store engine: what the docstrings of ``snsnode.store.protocol`` promise."""

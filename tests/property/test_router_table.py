@@ -1,0 +1,214 @@
+"""R1 to R4 of the router's table, whatever happens."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snsnode.base.ids import Epoch, VmName
+from snsnode.router.table import LATE_S, Server, ServerState, Table, crash, expire, register, suspect
+
+LEASE_S = 9.0
+VMS = [VmName("vm2"), VmName("vm3"), VmName("vm4")]
+
+
+@dataclass(frozen=True)
+class Register:
+    vm: VmName
+    epoch: int
+    leaving: bool
+    clients: int
+    claim: int = 0
+
+
+@dataclass(frozen=True)
+class Crash:
+    vm: VmName
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Suspect:
+    vm: VmName
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Look:
+    pass
+
+
+Happened = Register | Crash | Suspect | Look
+
+vms = st.sampled_from(VMS)
+epochs = st.integers(0, 5)
+happenings: st.SearchStrategy[Happened] = st.one_of(
+    st.builds(Register, vms, epochs, st.booleans(), st.integers(0, 3), st.integers(0, 9)),
+    st.builds(Register, vms, st.just(5), st.just(False), st.just(0)),
+    st.builds(Crash, vms, epochs),
+    st.builds(Suspect, vms, epochs),
+    st.just(Look()),
+)
+gaps = st.one_of(st.floats(0.0, 0.4), st.floats(0.0, 30.0))
+histories = st.lists(st.tuples(happenings, gaps), max_size=60)
+selections: st.SearchStrategy[Literal["single", "spread"]] = st.sampled_from(["single", "spread"])
+
+
+def happen(table: Table, what: Happened, now_s: float) -> Table:
+    match what:
+        case Register(vm, epoch, leaving, clients, claim):
+            server = Server(
+                vm,
+                "127.0.0.1",
+                3020,
+                Epoch(epoch),
+                leaving=leaving,
+                clients=clients,
+                claim=claim,
+            )
+            return register(table, server, LEASE_S, now_s)[0]
+        case Crash(vm, epoch):
+            return crash(table, vm, Epoch(epoch), now_s)[0]
+        case Suspect(vm, epoch):
+            return suspect(table, vm, Epoch(epoch), now_s)
+        case Look():
+            return expire(table, now_s)
+
+
+@given(histories, selections)
+def test_epochs_never_fall_and_the_dead_stay_dead(
+    history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
+) -> None:
+    table, now_s = Table(selection=selection), 0.0
+    fallen: set[tuple[VmName, int]] = set()
+    for what, gap_s in history:
+        now_s += gap_s
+        before, table = table, happen(table, what, now_s)
+        for vm, server in before.servers.items():
+            assert table.servers[vm].epoch >= server.epoch  # R1, and nobody is forgotten
+            if not isinstance(what, Look) and what.vm != vm:
+                # Nobody else is touched, but that one may be made available.
+                assert table.servers[vm] in (server, replace(server, claim=table.claim))
+        known = None if isinstance(what, Look) else before.servers.get(what.vm)
+        if known is not None and not isinstance(what, Look) and what.epoch < known.epoch:
+            assert table == before
+        for vm, server in table.servers.items():
+            if server.down:
+                fallen.add((vm, server.epoch))
+            else:
+                assert (vm, server.epoch) not in fallen
+
+
+@given(histories, selections)
+def test_whoever_lives_is_offered_and_nobody_dead(
+    history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
+) -> None:
+    table, now_s = Table(selection=selection), 0.0
+    for what, gap_s in history:
+        now_s += gap_s
+        table = happen(table, what, now_s)
+        offered = table.offer(now_s)
+        living = [server for server in table.servers.values() if not server.down]
+        assert (offered is None) == (not living)
+        assert offered is None or offered in living
+        good = [server for server in living if not (server.suspect or server.leaving)]
+        assert not good or offered in good
+        if selection == "single":
+            states = [table.state_of(server) for server in table.servers.values()]
+            assert states.count(ServerState.AVAILABLE) <= 1
+            assert (ServerState.AVAILABLE in states) == (offered is not None and not offered.suspect)
+
+
+@given(histories, st.booleans())
+def test_the_choice_is_sticky(history: list[tuple[Happened, float]], begins: bool) -> None:
+    table, now_s = Table(started_s=0.0 if begins else None), 0.0
+    for what, gap_s in history:
+        now_s += gap_s
+        before, table = table, happen(table, what, now_s)
+        if before.available is None:
+            continue
+        was = table.servers[before.available]
+        if was.down or was.suspect or was.leaving or table.available == before.available:
+            continue
+        # R2: it is another one's claim that was told, or that counts now that it no longer leaves or is doubted.
+        assert isinstance(what, Register) and table.available == what.vm
+        chosen = table.servers[what.vm]
+        assert chosen.claim >= max(was.claim, 1)
+
+
+@given(histories, st.booleans())
+def test_claims_never_fall_and_the_choice_has_the_highest(
+    history: list[tuple[Happened, float]], begins: bool
+) -> None:
+    table, now_s = Table(started_s=0.0 if begins else None), 0.0
+    for what, gap_s in history:
+        now_s += gap_s
+        before, table = table, happen(table, what, now_s)
+        assert table.claim >= before.claim  # R5
+        for vm, server in table.servers.items():
+            assert server.claim <= table.claim
+            known = before.servers.get(vm)
+            assert known is None or server.epoch > known.epoch or server.claim >= known.claim
+        if table.available is None or table.started_s is not None:
+            continue
+        if table.available != before.available or before.started_s is not None:
+            chosen = table.servers[table.available]
+            assert 0 < chosen.claim == table.claim
+            # A claim that was granted here is one above all that were known, or were just told.
+            highest = max(before.claim, what.claim if isinstance(what, Register) else 0)
+            granted = before.servers[chosen.vm].claim != chosen.claim if chosen.vm in before.servers else False
+            told = isinstance(what, Register) and what.vm == chosen.vm
+            assert not granted or told or chosen.claim == highest + 1
+
+
+@given(histories, selections)
+def test_one_who_is_held_down_is_offered_last(
+    history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
+) -> None:
+    table, now_s = Table(selection=selection), 0.0
+    for what, gap_s in history:
+        now_s += gap_s
+        before, table = table, happen(table, what, now_s)
+        good = [s for s in table.servers.values() if not (s.down or s.suspect or s.leaving)]
+        free = [s for s in good if s.held_s <= now_s]
+        offered = table.offer(now_s)
+        if not free or offered in free:
+            continue
+        assert selection == "single" and offered is not None  # R6, but the choice is sticky (R2)
+        assert before.available == offered.vm
+
+
+@given(histories)
+def test_leases_drop_nobody_and_an_absent_router_suspects_nobody(history: list[tuple[Happened, float]]) -> None:
+    table, now_s = Table(), 0.0
+    looked_s: float | None = None
+    for what, gap_s in history:
+        now_s += gap_s
+        before, table = table, happen(table, what, now_s)
+        if not isinstance(what, Look):
+            continue
+        doubted = [vm for vm in table.servers if table.servers[vm].suspect and not before.servers[vm].suspect]
+        assert [s.down for s in table.servers.values()] == [s.down for s in before.servers.values()]  # R3
+        assert (table.available is None) == (before.available is None)
+        for vm in doubted:
+            assert before.servers[vm].lease_until_s <= now_s
+        living = [vm for vm, server in before.servers.items() if not server.down]
+        assert len(living) < 2 or set(doubted) != set(living)  # R4
+        if looked_s is not None and now_s - looked_s > LATE_S:
+            assert doubted == []  # R4
+        looked_s = now_s
+
+
+@given(histories)
+def test_one_who_renews_in_time_is_never_suspected(history: list[tuple[Happened, float]]) -> None:
+    """Whatever the others do, and however often the router is away."""
+    me = VmName("vm9")
+    table, now_s = happen(Table(), Register(me, 1, False, 0), 0.0), 0.0
+    for what, gap_s in history:
+        for _ in range(10):
+            now_s += gap_s / 10
+            table = happen(table, Register(me, 1, False, 0), now_s)
+            table = happen(table, Look(), now_s)
+            assert not table.servers[me].suspect
+        table = happen(table, what, now_s)

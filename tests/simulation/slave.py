@@ -1,0 +1,82 @@
+"""A slave: watches its master, replaces it from the spare or cold, reports its death to the routers."""
+
+from typing import TYPE_CHECKING, Any
+
+from snsnode.base.errors import SnsError
+from snsnode.pair.machine import Cause, Phase
+from tests.simulation import delays
+from tests.simulation.registration import RETRY, TIMEOUT_S
+from tests.simulation.spare import SpareKeeper
+from tests.simulation.vm import VM, Process
+from tests.simulation.watching import Watch
+
+if TYPE_CHECKING:
+    from tests.simulation.router import Site
+
+LOCK_WAIT_S = 1.0  # snsnode/slave/run.py
+LOCK_LOOK_S = 0.01
+
+
+class Slave(Process):
+    """One slave of a VM; it holds the role once it has started."""
+
+    def __init__(self, vm: VM) -> None:
+        super().__init__(vm, "slave")
+        self.watch = Watch(self, "master", self._launch_master, self._on_down)
+        self._spares = SpareKeeper(self)
+        self._crash: tuple[int] | None = None  # of the epoch that died; a new object for each death
+        self._lock_until_s = 0.0
+        self.clock.after(delays.around(delays.SLAVE_STARTS_S, vm.rng), self, self._take_role)
+
+    def _take_role(self) -> None:
+        if self._lock_until_s == 0.0:
+            self._lock_until_s = self.clock.now_s + LOCK_WAIT_S
+        if self.vm.holder("slave") is not None:
+            if self.clock.now_s >= self._lock_until_s:
+                self.vm.kill(self, "another one holds the role")
+            else:
+                self.clock.after(LOCK_LOOK_S, self, self._take_role)
+            return
+        self.vm.locks["slave"], self.role_s = self, self.clock.now_s
+        if self.vm.stopped["slave"]:
+            self.vm.kill(self, "it was stopped")
+            return
+        self.world.ledger.check_stopped(self, "slave")
+        self.watch.start()
+        self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        self._spares.look()
+        self.clock.after(self.world.setup.turn_s, self, self._keep_spare)
+
+    def _launch_master(self, cause: Cause) -> Process:
+        return self._spares.send_in() or self.vm.spawn_master()
+
+    def notice_death(self, other: Process) -> None:
+        """Tell the watch."""
+        self.watch.died(other)
+
+    def notice_first_sign(self, master: Process) -> None:
+        """The master that we wait for serves."""
+        self.watch.notice_first_sign(master)
+
+    # --- the routers -----------------------------------------------------------------------------------------
+
+    def _on_down(self, victim: Process | None) -> None:
+        epoch = getattr(victim, "epoch", 0) or self.vm.epoch
+        self._crash = (epoch,)
+        for router in self.world.routers:
+            self._report(router, self._crash, 0)
+
+    def _report(self, router: "Site", crash: tuple[int], attempt: int) -> None:
+        """Tell ``router`` until it has heard, or until it is no longer news."""
+        succeeded = self.vm.epoch > crash[0] and self.watch.state.phase is Phase.UP
+        if crash is not self._crash or succeeded:
+            return
+
+        def ended(reply: Any, error: SnsError | None) -> None:
+            if error is not None:
+                delay_s = RETRY.around_s(attempt, self.vm.rng.random())
+                self.clock.after(delay_s, self, self._report, router, crash, attempt + 1)
+
+        self.world.network.call(self, router.port, "crash", (self.vm.name, crash[0]), TIMEOUT_S, ended)

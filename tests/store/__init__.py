@@ -1,0 +1,1 @@
+"""What only the SQLite engine does: its file, its plans, its disk."""

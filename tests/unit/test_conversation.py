@@ -1,0 +1,37 @@
+"""What a conversation tells of itself besides what it shows."""
+
+from typing import Any
+
+import pytest
+
+from snsnode.base.errors import DeadlineExceeded, NotFound, SnsError, Unavailable
+from snsnode.client.conversation import Conversation
+
+
+class Failing:
+    """A client whose calls all fail alike."""
+
+    def __init__(self, error: SnsError) -> None:
+        self._error = error
+
+    async def follow(self, username: str) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (DeadlineExceeded("no answer in time"), True),
+        (Unavailable("no server"), True),
+        (NotFound("there is no user 'bob'"), False),
+    ],
+)
+async def test_commands_that_no_server_answered_are_remembered_and_refused_ones_are_not(
+    error: SnsError, failed: bool
+) -> None:
+    shown: list[str] = []
+    client: Any = Failing(error)
+    conversation = Conversation(client, shown.append)
+    assert await conversation.take("FOLLOW bob")
+    assert await conversation.take("HELP")
+    assert (shown[0], conversation.failed) == (error.message, failed)

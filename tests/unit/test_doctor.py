@@ -1,0 +1,60 @@
+"""The parts of ``snsctl doctor`` that need no cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from snsnode.control import doctor_machine
+from snsnode.control.doctor_store import filesystem
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
+23 22 0:20 / /proc rw - proc proc rw
+24 22 0:41 / /srv/team\\040share rw,relatime - nfs4 files:/team rw
+25 22 0:42 / /srv rw,relatime - tmpfs tmpfs rw
+damaged
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [("/home/sns", "ext4"), ("/srv", "tmpfs"), ("/srv/team share/var", "nfs4"), ("/srv/team", "tmpfs")],
+)
+def test_filesystem_is_that_of_the_deepest_mount(place: str, kind: str) -> None:
+    assert filesystem(Path(place), MOUNTS) == kind
+
+
+@pytest.mark.parametrize(
+    ("version", "bounds", "is_within"),
+    [
+        ("4.3.0", "<4.4,>=4.3", True),
+        ("4.4", "<4.4,>=4.3", False),
+        ("4.4.0", "<4.4,>=4.3", False),
+        ("4.2.9", ">=4.3,<4.4", False),
+        ("3.54.1.0", ">=3.51.3,<4", True),
+        ("2.0rc1", ">=2,<3", True),
+        ("1.0", "", True),
+    ],
+)
+def test_version_is_held_against_its_bounds(version: str, bounds: str, is_within: bool) -> None:
+    findings = list(doctor_machine._packages([f"nosuchpackage{bounds}"]))
+    assert [finding.level for finding in findings] == ["FAIL"]
+    assert doctor_machine._is_within(version, bounds) is is_within
+
+
+def test_package_of_an_extra_is_not_asked_for() -> None:
+    assert not list(doctor_machine._packages(["nosuchpackage>=1; extra == 'dev'"]))
+
+
+def test_few_open_files_are_a_warning() -> None:
+    assert doctor_machine._open_files(1024).level == "warn"
+    assert doctor_machine._open_files(-1).detail == "up to any number"
+
+
+def test_clock_that_was_never_set_is_a_warning() -> None:
+    assert doctor_machine._clock(0.0).level == "warn"
+    assert doctor_machine._clock(1.8e9).level == "ok"
+
+
+def test_lock_table_that_cannot_be_read_fails(tmp_path: Path) -> None:
+    assert doctor_machine._locks(tmp_path / "none").level == "FAIL"

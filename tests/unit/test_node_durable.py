@@ -1,0 +1,65 @@
+"""Small files: old or new, never half-written."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from snsnode.node.durable import RECORD_BYTES, write_record, write_text
+from tests.full_disk import small_disk
+
+
+def test_text_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for text in ("one", "twö", ""):
+        write_text(path, text, fsync=True)
+        assert path.read_text(encoding="utf-8") == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_of_the_old_file_keeps_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old", fsync=False)
+    with path.open() as reader:
+        write_text(path, "new", fsync=False)
+        assert reader.read() == "old"
+
+
+def test_a_full_disk_leaves_the_old_text_and_no_other_file() -> None:
+    with small_disk() as disk:
+        path = disk.folder / "file"
+        write_text(path, "old", fsync=False)
+        disk.fill()
+        with pytest.raises(OSError, match="No space left"):
+            write_text(path, "new", fsync=True)
+        assert path.read_text() == "old"
+        assert sorted(file.name for file in disk.folder.iterdir()) == ["ballast", "file"]
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_a_record_is_replaced_on_a_full_disk(fsync: bool) -> None:
+    with small_disk() as disk:
+        path = disk.folder / "record"
+        write_record(path, "a long record of long ago\n", fsync=fsync)
+        disk.fill()
+        write_record(path, "new\n", fsync=fsync)
+        assert path.read_text().strip() == "new"
+        assert path.stat().st_size == RECORD_BYTES
+        assert sorted(file.name for file in disk.folder.iterdir()) == ["ballast", "record"]
+
+
+def test_a_new_record_needs_room() -> None:
+    with small_disk() as disk:
+        disk.fill()
+        with pytest.raises(OSError, match="No space left"):
+            write_record(disk.folder / "record", "new\n", fsync=False)
+
+
+def test_other_failures_are_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as failed:
+        write_record(tmp_path / "missing" / "record", "x", fsync=False)
+    assert failed.value.errno == errno.ENOENT
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "folder", "x", fsync=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]

@@ -1,0 +1,87 @@
+"""supervisor's own parser judges what was rendered."""
+
+import sys
+import warnings
+
+import pytest
+
+from snsnode.base.errors import ConfigError
+from snsnode.render import readback, template
+
+PROGRAMS = ("router", "slave", "master")
+CONF = template.render(template.load(), cluster="local", vm="vm1", programs=PROGRAMS)
+
+
+def check(text: str) -> None:
+    readback.check(text, "vm1/supervisord.conf", PROGRAMS)
+
+
+def test_rendered_file_is_accepted_in_silence(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["snsctl", "--nonsense"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(CONF)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plug_in_is_not_imported() -> None:
+    before = sys.modules.pop("snsnode.supervisord.plugin", None)
+    try:
+        check(CONF)
+        assert "snsnode.supervisord.plugin" not in sys.modules
+    finally:
+        if before is not None:
+            sys.modules["snsnode.supervisord.plugin"] = before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "[program:slave]",
+            "[progam:slave]",
+            "its programs are master, router; they must be router, slave, master",
+        ),
+        (
+            "[supervisord]",
+            "[eventlistener:x]\nevents=TICK_5\ncommand=x\n[supervisord]",
+            "are master, router, slave, x;",
+        ),
+        (
+            "[supervisord]",
+            "[group:pair]\nprograms = slave,master\n[supervisord]",
+            "pair:master, pair:slave, router",
+        ),
+        ("[program:router]", "[program:router]\nnumprocs = 2\nprocess_name = r%(process_num)d", "router:r0"),
+        ("[supervisord]", "[supervisor]", "does not include supervisord section"),
+        ("autostart = true", "autostart = maybe", "not a valid boolean value: 'maybe'"),
+        ("umask = 077", "umask = 9", "octal"),
+        ("%(here)s/log/slave.log", "%(heer)s/slave.log", "'heer'"),
+        ("%(here)s/log/slave.log", "%(here)s/lag/slave.log", "%(here)s/lag/slave.log does not exist"),
+        ("%(here)s/log/slave.log", "100%", "badly formatted"),
+        ("command = python -P -m snsnode.slave vm1", "", "does not specify a command"),
+        ("autorestart = false", "autorestrat = false", "autorestart = false"),
+        ("startretries = 5", "startretires = 5", "does not know the key 'startretires' in [program:slave]"),
+        ("autorestart = false", "autorestart = true", "they restart each other"),
+        ("file = %(here)s/run/supervisor.sock", "file = %(here)s/run/s.sock", "[unix_http_server] must have"),
+        ("[unix_http_server]", "[unix_htp_server]", "[unix_http_server] must have"),
+        ("[rpcinterface:supervisor]", "[rpcintrface:supervisor]", "[rpcinterface:supervisor] must have"),
+        ("plugin:make_rpcinterface", "plugin:make", "[rpcinterface:supervisor] must have"),
+        ("; local", "local", "no section headers"),
+        ("redirect_stderr = true", "redirect_stderr = true\nstderr_logfile = %(here)s/log/x", "has been ignored"),
+    ],
+)
+def test_edited_template_that_supervisor_would_misread_is_refused(
+    old: str, new: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert old in CONF
+    with pytest.raises(ConfigError) as caught:
+        check(CONF.replace(old, new))
+    message = caught.value.message
+    assert words in message
+    assert "\n" not in message
+    assert "/tmp" not in message
+    assert "ENV_" not in message
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,81 @@
+"""Who called a router, as gRPC names it."""
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from snsnode.router import peer as peers
+from snsnode.router.peer import Machines
+from tests.eventually import eventually_async
+
+
+@pytest.mark.parametrize(
+    ("peer", "address", "same"),
+    [
+        ("ipv4:127.0.0.1:50123", "127.0.0.1", True),
+        ("ipv4:127.0.0.1:50123", "127.0.0.2", True),
+        ("ipv4:127.0.0.1:50123", "localhost", True),
+        ("ipv6:%5B::1%5D:50123", "127.0.0.1", True),
+        ("ipv6:[::1]:50123", "::1", True),
+        ("ipv6:%5B::ffff:10.0.0.2%5D:50123", "10.0.0.2", True),
+        ("ipv6:%5B2001:db8::2%5D:50123", "2001:db8:0::2", True),
+        ("ipv4:10.0.0.2:50123", "10.0.0.2", True),
+        ("ipv4:10.0.0.2:50123", "10.0.0.3", False),
+        ("ipv4:127.0.0.1:50123", "10.0.0.3", False),
+        ("unix:/tmp/socket", "127.0.0.1", False),
+        ("", "", False),
+    ],
+)
+async def test_a_caller_is_known_by_its_address(peer: str, address: str, same: bool) -> None:
+    assert await Machines().is_from(peer, address) is same
+
+
+class Resolver:
+    """Stands for getaddrinfo, for no test may ask a real resolver."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    def __call__(self, name: str, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(name)
+        if name not in self.names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in self.names[name]]
+
+
+async def test_a_caller_is_known_by_the_name_of_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(vm2=["10.0.0.2", "10.1.0.2"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    machines = Machines()
+    assert await machines.is_from("ipv4:10.1.0.2:50123", "vm2")
+    assert not await machines.is_from("ipv4:10.0.0.3:50123", "vm2")
+    assert not await machines.is_from("ipv4:10.0.0.3:50123", "vm3")
+    assert resolver.asked == ["vm2", "vm3"]  # and what was said is kept for a while
+
+
+async def test_many_callers_make_one_lookup_and_a_slow_one_holds_up_nobody_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers, "LOOKUP_S", 0.05)
+    may_answer = threading.Event()
+    resolver = Resolver(vm2=["10.0.0.2"])
+
+    def slow(name: str, *more: Any, **named: Any) -> list[Any]:
+        may_answer.wait(10)
+        return resolver(name, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    machines = Machines()
+    asked = [machines.is_from("ipv4:10.0.0.2:50123", "vm2") for _ in range(20)]
+    assert not any(await asyncio.gather(*asked))
+    may_answer.set()
+
+    async def is_known() -> bool:
+        return await machines.is_from("ipv4:10.0.0.2:50123", "vm2")
+
+    await eventually_async(is_known, within_s=10)
+    assert resolver.asked == ["vm2"]

@@ -1,0 +1,379 @@
+"""Adopting inside a supervisord whose loop is turned by hand: every callback survives, nothing leaks."""
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates, SupervisorStates
+
+from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, state_of, wait_dead
+from snsnode.supervisord import adoption, foreign
+from snsnode.supervisord.adoption import Adopting
+from snsnode.supervisord.foreign import PidFileProcess
+from tests.eventually import eventually
+
+STARTSECS = 10
+DAY_S = 86400.0
+
+
+class Log:
+    """supervisord's logger; ``errors`` is what was logged as one."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def error(self, message: str) -> None:
+        self.errors.append(message)
+
+    def debug(self, message: str) -> None: ...
+
+    info = warn = critical = debug
+
+
+class Fake(Adopting):
+    """Is whoever ``who`` names."""
+
+    who: Identity | None = None
+    fails: Exception | None = None
+    vacancies = 0
+
+    def _successor(self) -> Identity | None:
+        if self.fails is not None:
+            raise self.fails
+        return self.who if self.who is not None and is_alive(self.who) else None
+
+    def _vacant(self) -> None:
+        self.vacancies += 1
+
+
+def make(kind: type[Adopting] = Fake, **settings: Any) -> Any:
+    """Return a process object as supervisord makes it, changed as the plug-in does."""
+    options = SimpleNamespace(
+        logger=Log(), mood=SupervisorStates.RUNNING, pidhistory={}, close_parent_pipes=lambda pipes: None
+    )
+    config = {
+        "name": "it",
+        "options": options,
+        "startsecs": STARTSECS,
+        "startretries": 3,
+        "stopwaitsecs": 10,
+        "stopsignal": signal.SIGTERM,
+        "stopasgroup": False,
+        "killasgroup": False,
+        "exitcodes": [0],
+        "autostart": False,
+        "autorestart": False,
+    }
+    made: Any = Subprocess(SimpleNamespace(**(config | settings)))
+    made.__class__ = kind
+    return made
+
+
+@pytest.fixture
+def stranger() -> Iterator[Identity]:
+    """A live process that is somebody else's child."""
+    started = subprocess.run(["setsid", "sh", "-c", "sleep 60 >&- & echo $!"], stdout=subprocess.PIPE, check=True)
+    identity = identify(int(started.stdout))
+    assert identity is not None
+    yield identity
+    assert kill_and_wait(identity, 5)
+
+
+@pytest.fixture
+def adopted(stranger: Identity) -> Iterator[Any]:
+    process = make()
+    process.who = stranger
+    process.look()
+    assert (process.state, process.pid) == (ProcessStates.RUNNING, stranger.pid)
+    yield process
+    kill_and_wait(stranger, 5)
+    process.look()
+    assert process.dispatchers == {}
+    assert process.config.options.pidhistory == {}
+    assert process.pid == 0
+
+
+def log_of(process: Any) -> Log:
+    log: Log = process.config.options.logger
+    return log
+
+
+# --- nothing ends supervisord ---------------------------------------------------------------------------------
+
+
+def test_failing_look_is_logged_and_nothing_else_happens() -> None:
+    process = make()
+    process.fails = RuntimeError("broken")
+    process.transition()
+    assert process.get_state() == ProcessStates.STOPPED
+    assert len(log_of(process).errors) == 2
+    assert "broken" in log_of(process).errors[0]
+
+
+def test_failing_transition_is_logged() -> None:
+    process = make(autostart=True)
+    process._spawn_unasked = lambda: 1 / 0
+    process.transition()
+    assert "ZeroDivisionError" in log_of(process).errors[0]
+    assert not process._automatic
+
+
+def test_spawn_that_cannot_write_says_why() -> None:
+    process = make()
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    process._spawn_asked = full
+    assert process.spawn() is None
+    assert process.spawnerr == "cannot start it: No space left on device"
+
+
+def test_end_in_an_unexpected_state_leaves_no_process_behind() -> None:
+    process = make()
+    process.pid, process.state, process.laststart = 4242, ProcessStates.UNKNOWN, 1.0
+    process.finish(4242, 0)
+    assert (process.pid, process.state) == (0, ProcessStates.EXITED)
+    assert len(log_of(process).errors) == 1
+
+
+def test_end_of_an_earlier_child_is_not_taken_for_ours(adopted: Any) -> None:
+    adopted.finish(adopted.pid + 1, 0)
+    assert adopted.state == ProcessStates.RUNNING
+
+
+def test_signal_that_is_not_permitted_is_reported(adopted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(identity: Identity, signum: signal.Signals) -> bool:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(adoption, "send_signal", refuse)
+    expected = f"cannot signal it (pid {adopted.pid}): Operation not permitted"
+    assert adopted.stop() == expected
+    assert adopted.signal(signal.SIGHUP) == expected
+    assert adopted.state == ProcessStates.RUNNING
+
+
+def test_writing_to_an_adopted_process_is_a_broken_pipe(adopted: Any) -> None:
+    with pytest.raises(OSError) as raised:
+        adopted.write(b"x")
+    assert raised.value.args[0] == errno.EPIPE  # which sendProcessStdin takes for "no file"
+
+
+# --- ends -----------------------------------------------------------------------------------------------------
+
+
+def test_death_rings_the_bell_and_nothing_leaks(adopted: Any, stranger: Identity) -> None:
+    open_before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    ((pidfd, bell),) = adopted.dispatchers.items()
+    assert bell.readable() and not bell.writable()
+    assert not select.select([pidfd], [], [], 0)[0]
+    assert kill_and_wait(stranger, 5)
+    assert select.select([pidfd], [], [], 1)[0]
+    eventually(lambda: (bell.handle_read_event(), adopted.state)[1] == ProcessStates.EXITED, within_s=2)
+    assert not bell.readable()
+    assert (adopted.pid, adopted.dispatchers, adopted.config.options.pidhistory) == (0, {}, {})
+    assert len(os.listdir("/proc/self/fd")) == open_before - 1  # noqa: PTH208
+
+
+def test_reaped_orphan_ends_with_its_exit_code_and_without_a_key_error(adopted: Any) -> None:
+    pid = adopted.pid
+    adopted.finish(pid, 7 << 8)
+    del adopted.config.options.pidhistory[pid]  # as supervisord's reap() does next
+    adopted.who = None
+    assert (adopted.state, adopted.exitstatus, adopted.pid) == (ProcessStates.EXITED, 7, 0)
+
+
+def test_recycled_pid_of_another_program_stays_in_the_history(adopted: Any, stranger: Identity) -> None:
+    pid = adopted.pid
+    other = object()
+    adopted.config.options.pidhistory[pid] = other
+    assert kill_and_wait(stranger, 5)
+    eventually(lambda: adopted.get_state() == ProcessStates.EXITED, within_s=2)
+    assert adopted.config.options.pidhistory.pop(pid) is other
+
+
+def test_our_own_zombie_waits_for_reap() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    process = make()
+    process.who = identify(child.pid)
+    process.look()
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    process.look()
+    assert process.state == ProcessStates.RUNNING  # its exit status is still to come
+    status = os.waitpid(child.pid, 0)[1]
+    process.finish(child.pid, status)
+    assert (process.state, process.exitstatus) == (ProcessStates.EXITED, -1)
+    child.returncode = 0
+
+
+def test_one_that_ignores_term_is_killed_after_stopwaitsecs() -> None:
+    started = subprocess.run(
+        ["setsid", "sh", "-c", "(trap '' TERM; exec sleep 60 >&-) & echo $!"], stdout=subprocess.PIPE, check=True
+    )
+    process = make(stopwaitsecs=0.3)
+    process.who = identify(int(started.stdout))
+    eventually(lambda: "sleep" in Path(f"/proc/{process.who.pid}/comm").read_text(), within_s=5)
+    process.look()
+    assert process.stop() is None
+    process.transition()
+    assert process.state == ProcessStates.STOPPING and is_alive(process.who)
+    eventually(lambda: (process.transition(), process.state)[1] == ProcessStates.STOPPED, within_s=3)
+    assert not is_alive(process.who)
+
+
+def test_appearing_during_a_shutdown_it_is_stopped(stranger: Identity) -> None:
+    process = make()
+    process.config.options.mood = SupervisorStates.SHUTDOWN
+    process.who = stranger
+    process.look()
+    assert process.state == ProcessStates.STOPPING
+    eventually(lambda: process.get_state() == ProcessStates.STOPPED, within_s=3)
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump_s", [DAY_S, -DAY_S])
+def test_wall_clock_jumps_change_neither_uptime_nor_the_grace(
+    adopted: Any, stranger: Identity, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump_s)
+    adopted.transition()
+    assert time.time() - adopted.laststart == pytest.approx(stranger.uptime_s, abs=0.2)
+    os.kill(stranger.pid, signal.SIGSTOP)
+    eventually(lambda: state_of(stranger) == "T", within_s=2)
+    assert adopted.stop() is None
+    monkeypatch.setattr(time, "time", lambda: real() + 2 * jump_s)
+    adopted.transition()
+    assert adopted.state == ProcessStates.STOPPING
+    assert not wait_dead(stranger, 0.1)  # no SIGKILL before stopwaitsecs
+    assert adopted.delay - time.time() <= 10
+
+
+def test_uptime_is_the_process_s_own_from_its_first_second(adopted: Any, stranger: Identity) -> None:
+    adopted.transition()  # supervisor would date its start back by startsecs
+    assert adopted.state == ProcessStates.RUNNING
+    assert time.time() - adopted.laststart == pytest.approx(stranger.uptime_s, abs=0.2)
+
+
+# --- awaited --------------------------------------------------------------------------------------------------
+
+
+def test_awaited_process_that_does_not_come_backs_off() -> None:
+    process = make()
+    process._await(0.05)
+    assert process.get_state() == ProcessStates.STARTING
+    assert process.vacancies == 0
+    eventually(lambda: (process.transition(), process.state)[1] == ProcessStates.BACKOFF, within_s=2)
+    assert process.spawnerr == "nobody started it"
+
+
+def test_awaited_process_can_be_stopped() -> None:
+    process = make()
+    process._await(60)
+    assert process.stop() is None
+    assert process.get_state() == ProcessStates.STOPPED
+
+
+def test_awaited_process_is_adopted(stranger: Identity) -> None:
+    process = make()
+    process._await(60)
+    process.who = stranger
+    assert process.get_state() == ProcessStates.RUNNING
+    assert process.spawn() == stranger.pid  # and is never started a second time
+
+
+# --- pid files ------------------------------------------------------------------------------------------------
+
+
+def pid_file(tmp_path: Path, text: str) -> Any:
+    process = make(PidFileProcess)
+    process.pid_file = tmp_path / "it.pid"
+    process.pid_file.write_text(text)
+    return process
+
+
+def test_pid_file_names_the_process(tmp_path: Path, stranger: Identity) -> None:
+    assert pid_file(tmp_path, f"{stranger.pid}\nmore\n")._successor() == stranger
+
+
+def test_stale_pid_file_with_a_recycled_pid_names_nobody(tmp_path: Path, stranger: Identity) -> None:
+    process = pid_file(tmp_path, str(stranger.pid))
+    long_ago_s = time.time() - stranger.uptime_s - 2
+    os.utime(process.pid_file, (long_ago_s, long_ago_s))
+    assert process._successor() is None
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x", "-1", "0", "1", "OWN PID", "999999999999999999999", "٤٢"])
+def test_odd_pid_file_names_nobody(tmp_path: Path, text: str) -> None:
+    text = text.replace("OWN PID", str(os.getpid()))  # not in the test's name, which must not change by run
+    process = pid_file(tmp_path, text)
+    assert process._successor() is None
+    process.transition()
+    assert log_of(process).errors == []
+
+
+def test_missing_pid_file_names_nobody(tmp_path: Path) -> None:
+    process = pid_file(tmp_path, "")
+    process.pid_file.unlink()
+    assert process._successor() is None
+    process.pid_file.mkdir()
+    assert process._successor() is None
+
+
+@pytest.mark.parametrize("age_s", [0.0, STARTSECS + 0.5])
+def test_launcher_whose_end_is_seen_late_still_counts_as_an_attempt(tmp_path: Path, age_s: float) -> None:
+    process = pid_file(tmp_path, "")
+    process.state, process.pid, process.backoff = ProcessStates.STARTING, 4242, 1
+    process.laststart = time.time() - age_s
+    process.finish(4242, 0)
+    assert (process.state, process.backoff) == (ProcessStates.STARTING, 1)
+    process._awaited_until_s = 0.0
+    process._nobody_came()
+    assert (process.state, process.backoff) == (ProcessStates.BACKOFF, 2)
+
+
+def test_program_that_ran_long_is_no_launcher(tmp_path: Path) -> None:
+    process = pid_file(tmp_path, "")
+    process.state, process.pid = ProcessStates.RUNNING, 4242
+    process.laststart = time.time() - STARTSECS - 60
+    process.finish(4242, 0)
+    assert process.state == ProcessStates.EXITED
+
+
+def test_adopt_lines_are_read() -> None:
+    here = Path("/etc/supervisor")
+    text = "\n  nginx:/run/nginx.pid\n  my daemon : run/my.pid , third:x.pid\n"
+    assert foreign.parse(text, here) == {
+        "nginx": Path("/run/nginx.pid"),
+        "my daemon": here / "run/my.pid",
+        "third": here / "x.pid",
+    }
+    assert foreign.parse("", here) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("nginx", "cannot read adopt = 'nginx': write NAME:PIDFILE"),
+        (":/run/x.pid", "cannot read adopt = ':/run/x.pid'"),
+        ("nginx:", "cannot read adopt = 'nginx:'"),
+        ('nginx:"/run/x.pid"', "without quotes"),
+        ("a:x.pid\na:y.pid", "cannot adopt 'a' twice"),
+    ],
+)
+def test_bad_adopt_line_is_refused(text: str, cause: str) -> None:
+    with pytest.raises(ValueError, match="adopt") as raised:
+        foreign.parse(text, Path("/"))
+    assert cause in str(raised.value)
