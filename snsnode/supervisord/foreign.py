@@ -25,6 +25,7 @@ class PidFileProcess(Adopting):
     pid_file: Path  # set when the class is changed
 
     _ended_s: float | None = None  # monotonic; when its last process ended
+    _fruitless = 0  # launches in a row that left no daemon behind
 
     def _successor(self) -> Identity | None:
         try:
@@ -57,9 +58,17 @@ class PidFileProcess(Adopting):
             self._await(self._patience_s)
             self.look()
 
+    def _adopt(self, identity: Identity) -> None:
+        self._fruitless = 0
+        super()._adopt(identity)
+
     def _adopted_ended(self, code: int, message: str) -> None:
         self._ended_s = time.monotonic()
         super()._adopted_ended(code, message)
+
+    def _spawn_asked(self) -> int | None:
+        self._fruitless = 0
+        return super()._spawn_asked()
 
     def _spawn_unasked(self) -> int | None:
         # It may be restarting itself.
@@ -69,6 +78,9 @@ class PidFileProcess(Adopting):
 
     def _nobody_came(self) -> None:
         self.spawnerr = f"it ended, and {self.pid_file} names no live process"
+        # supervisord forgets its count when it calls a launcher RUNNING whose end it notices late.
+        self.backoff = max(self.backoff, self._fruitless)
+        self._fruitless += 1
         self.change_state(ProcessStates.BACKOFF)  # counts the attempt: after startretries it is FATAL
 
 

@@ -171,8 +171,8 @@ def test_launcher_that_leaves_no_daemon_behind_backs_off(somebody: Somebody) -> 
     pattern = r"BACKOFF +it ended, and \S+/run/ticker.pid names no live process"
     somebody.shows("supervisorctl -c supervisord.conf status ticker", pattern)
     log = somebody.folder / "supervisord.log"
-    eventually(lambda: "gave up: ticker" in log.read_text(), within_s=10)
-    assert log.read_text().count("spawned") == 2
+    eventually(lambda: "gave up: ticker" in log.read_text(), within_s=20)
+    assert log.read_text().count("spawned") >= 2  # more, where a starved supervisord took an end for a success
 
 
 def test_programs_that_only_share_our_names_are_left_alone(somebody: Somebody) -> None:

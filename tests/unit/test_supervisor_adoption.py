@@ -344,6 +344,25 @@ def test_launcher_whose_end_is_seen_late_still_counts_as_an_attempt(tmp_path: Pa
     assert (process.state, process.backoff) == (ProcessStates.BACKOFF, 2)
 
 
+def test_launcher_that_was_called_running_still_counts_as_an_attempt(tmp_path: Path) -> None:
+    process = pid_file(tmp_path, "")
+    for attempt in (1, 2, 3):
+        process.state, process.pid = ProcessStates.STARTING, 4242
+        process.laststart = time.time() - STARTSECS - 0.5
+        process.transition()
+        assert (process.state, process.backoff) == (ProcessStates.RUNNING, 0)
+        process.finish(4242, 0)
+        process._awaited_until_s = 0.0
+        process._nobody_came()
+        assert (process.state, process.backoff) == (ProcessStates.BACKOFF, attempt)
+    process._fork = lambda: None
+    process.spawn()  # an operator's start counts anew
+    process.finish(4242, 0)
+    process.backoff = 0
+    process._nobody_came()
+    assert process.backoff == 1
+
+
 def test_program_that_ran_long_is_no_launcher(tmp_path: Path) -> None:
     process = pid_file(tmp_path, "")
     process.state, process.pid = ProcessStates.RUNNING, 4242
