@@ -60,7 +60,7 @@ def test_spare_rescues_the_pair_where_supervisord_is_dead_too(cluster: Cluster) 
     assert after.pid == spare
     for name in ("slave", "spare"):  # the pair is whole again without any supervisord
         cluster.await_role("vm2", name, scene.BACK_WITHIN_S)
-    eventually(lambda: cluster.supervisord("vm2") is None, 1)
+    eventually(lambda: cluster.supervisord("vm2") is None, 8)
     whole = scene.pids(cluster)
     assert scene.supervisord_by_hand(cluster, "vm2").returncode == 0
     scene.await_rest(cluster)  # the new one tells and commands those very processes

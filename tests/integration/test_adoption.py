@@ -369,7 +369,7 @@ def test_shutdown_ends_everything_and_records_no_intent(cluster: Cluster, how: s
     else:
         assert send_signal(supervisord, signal.SIGTERM)
     eventually(lambda: not is_alive(supervisord), within_s=8)
-    eventually(lambda: not [c for c in cluster.processes().values() if f" {VM}" in c], within_s=2)
+    eventually(lambda: not [c for c in cluster.processes().values() if f" {VM}" in c], within_s=8)
     assert _intents(cluster) == []
     _start_supervisord(cluster)
     _await_true(cluster, *PARTNERS)

@@ -98,7 +98,7 @@ async def test_idle_timeline_leaves_a_frozen_server(tmp_path: Path) -> None:
         next_post = asyncio.create_task(anext(timeline))
         cluster.servers[0].signal(signal.SIGSTOP)
         await bob.post("hello")
-        assert (await asyncio.wait_for(next_post, 4.0)).text == "hello"
+        assert (await asyncio.wait_for(next_post, 15.0)).text == "hello"
 
 
 async def test_busy_server_that_a_router_vouches_for_is_kept(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_busy_server_that_a_router_vouches_for_is_kept(tmp_path: Path) -> 
     ):
         cluster.servers[0].signal(signal.SIGSTOP)
         posting = asyncio.create_task(alice.post("slow"))
-        await eventually_async(lambda: len(cluster.routers[0].asked) == 2, within_s=2.0)
+        await eventually_async(lambda: len(cluster.routers[0].asked) == 2, within_s=10.0)
         cluster.servers[0].signal(signal.SIGCONT)
         await posting
         assert len(events) == 1
@@ -123,10 +123,10 @@ async def test_nothing_stays_connected_to_a_server_that_was_left(tmp_path: Path)
         assert _connections_to(left.port) == 1
         left.signal(signal.SIGSTOP)
         posting = asyncio.create_task(alice.post("hello"))
-        await eventually_async(lambda: len(events) == 3, within_s=3.0)
+        await eventually_async(lambda: len(events) == 3, within_s=10.0)
         left.signal(signal.SIGCONT)
         await posting
-        await eventually_async(lambda: _connections_to(left.port) == 0, within_s=3.0)
+        await eventually_async(lambda: _connections_to(left.port) == 0, within_s=10.0)
 
 
 def _connections_to(port: int) -> int:
@@ -160,13 +160,15 @@ async def test_second_router_serves_when_the_first_is_dead_or_a_black_hole(
             for first in (dead, f"127.0.0.1:{hole.getsockname()[1]}"):
                 began = time.monotonic()
                 async with Client([first, *cluster.targets], "alice") as alice:
-                    assert time.monotonic() - began < 3.0
+                    assert time.monotonic() - began < 6.0
                     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("sns-ask")]
                     cluster.routers[0].asked.clear()
                     cluster.servers[0].kill()
                     with monkeypatch.context() as patch:
-                        patch.setattr(rounds, "HEDGE_S", 10.0)  # who asks the hole first waits for it, 1.5 s
-                        async with asyncio.timeout(1.2):
+                        # Who asks the hole first waits for it, 9 s.
+                        patch.setattr(rounds, "HEDGE_S", 10.0)
+                        patch.setattr(rounds, "ASK_TIMEOUT_S", 9.0)
+                        async with asyncio.timeout(6.0):
                             await alice.post("hello")
                 await cluster.servers[0].start()
 
@@ -177,7 +179,7 @@ async def test_server_that_is_back_is_found_although_every_router_is_dead(tmp_pa
         cluster.servers[0].kill()
         posting = asyncio.create_task(alice.post("hello"))
         await cluster.servers[0].start()
-        await asyncio.wait_for(posting, 3.0)
+        await asyncio.wait_for(posting, 10.0)
 
 
 async def test_nobody_alive_is_said_within_the_deadline_and_leaving_takes_no_longer(tmp_path: Path) -> None:
@@ -298,7 +300,7 @@ async def test_dropped_timelines_leave_nothing_behind(tmp_path: Path) -> None:
             for _ in range(20):
                 async for _post in alice.timeline():
                     break
-            await eventually_async(lambda: len(asyncio.all_tasks()) <= before, within_s=2.0)
+            await eventually_async(lambda: len(asyncio.all_tasks()) <= before, within_s=10.0)
         finally:
             gc.enable()
 
@@ -310,6 +312,6 @@ async def test_timeline_dropped_after_its_server_died_leaves_nothing_behind(tmp_
         timeline = alice.timeline()
         await timeline.history()
         cluster.servers[0].kill()
-        await eventually_async(lambda: isinstance(events[-1], Connected) and len(events) > 1, within_s=3.0)
+        await eventually_async(lambda: isinstance(events[-1], Connected) and len(events) > 1, within_s=10.0)
         del timeline
-        await eventually_async(lambda: len(asyncio.all_tasks()) <= before, within_s=2.0)
+        await eventually_async(lambda: len(asyncio.all_tasks()) <= before, within_s=10.0)

@@ -98,7 +98,7 @@ async def test_nobody_there_is_said_within_the_deadline_and_no_thread_is_left() 
         began = time.monotonic()
         with pytest.raises(Unavailable, match="cannot log in as alice"):
             SyncClient([f"127.0.0.1:{free_port()}"], "alice", deadline_s=0.3).__enter__()
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 6.0
         assert client_threads() == []
 
     await asyncio.to_thread(talk)

@@ -39,7 +39,7 @@ async def test_a_client_that_waits_is_answered_as_soon_as_one_registers() -> Non
         began_s = time.monotonic()
         await router.register("vm2")
         assert {info.vm for info in await asyncio.gather(*waiting)} == {"vm2"}
-        assert time.monotonic() - began_s < 1.0
+        assert time.monotonic() - began_s < 1.8
 
 
 async def test_a_client_that_waits_in_vain_is_told_in_time() -> None:
@@ -47,7 +47,7 @@ async def test_a_client_that_waits_in_vain_is_told_in_time() -> None:
         began_s = time.monotonic()
         error = await refusal(router.connect(wait_ms=200))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert 0.2 <= time.monotonic() - began_s < 1.5
+        assert 0.2 <= time.monotonic() - began_s < 10.0
 
 
 async def test_a_wait_is_bounded_by_the_router() -> None:
@@ -55,7 +55,7 @@ async def test_a_wait_is_bounded_by_the_router() -> None:
         began_s = time.monotonic()
         error = await refusal(router.connect(wait_ms=2**32 - 1))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert 1.9 <= time.monotonic() - began_s < 5.0
+        assert 1.9 <= time.monotonic() - began_s < 10.0
 
 
 async def test_spread_gives_each_client_the_emptiest() -> None:

@@ -224,7 +224,7 @@ async def test_drain_answers_what_is_in_flight_then_ends_streams_and_takes_no_mo
             await seen.until(lambda: len(seen.submitted) >= 1)
             started_s = time.monotonic()
             await server.service.drain()
-            assert time.monotonic() - started_s < 2
+            assert time.monotonic() - started_s < 5
             ended = [await error_of(link), await seen.ended()]
         assert all(error.code() is grpc.StatusCode.UNAVAILABLE for error in ended)
         assert all("is leaving; ask a router" in (error.details() or "") for error in ended)
@@ -287,7 +287,7 @@ async def test_drain_does_not_wait_for_ever_for_a_client_that_does_not_read(
         await eventually_async(sender_is_stuck, within_s=5)
         started_s = time.monotonic()
         await server.service.drain()
-        assert 0.25 < time.monotonic() - started_s < 2
+        assert 0.25 < time.monotonic() - started_s < 5
         stuck.cancel()
 
 

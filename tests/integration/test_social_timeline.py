@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import statistics
 import time
 from pathlib import Path
 
@@ -182,11 +183,13 @@ async def test_posts_are_pushed_from_one_server_to_the_clients_of_another(tmp_pa
     ):
         await ann.follow("bob")
         async with ann.timeline() as seen:
+            took_s = []
             for number in range(30):
                 started_s = time.monotonic()
                 await bob.post(str(number))
                 await seen.until(lambda number=number: len(seen.live) > number)  # type: ignore[misc]
-                assert time.monotonic() - started_s < 0.9, "came by the tick, not by the hint"
+                took_s.append(time.monotonic() - started_s)
+            assert statistics.median(took_s) < 0.5, "came by the tick, not by the hint"
             assert seen.texts == [str(number) for number in range(30)]
 
 

@@ -61,15 +61,15 @@ def test_the_frozen_delay_nobody(cluster: Cluster) -> None:
         for identity in frozen:
             if identity is not None:
                 send_signal(identity, signal.SIGCONT)
-    assert took_s < 4  # 1.5 s where a core is free
+    assert took_s < 8  # 1.5 s where a core is free
     assert [f"supervisord of {vm} does not answer" in found["notes"] for vm in cluster.vms] == [True] * 3
 
 
 def test_slow_names_are_looked_up_at_once_and_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "is_local", lambda _: time.sleep(3))
+    monkeypatch.setattr(status, "is_local", lambda _: time.sleep(8))
     servers = tuple(Endpoint(VmName(f"vm{n}"), "localhost", free_port()) for n in range(2, 12))
     since_s = time.monotonic()
     found = look(Question("local", (), servers, tmp_path), 0.5)
-    assert time.monotonic() - since_s < 2.5
+    assert time.monotonic() - since_s < 6
     assert len(found.servers) == len(servers)
     assert any("could not be looked up in time: vm2, " in note for note in found.notes)

@@ -142,7 +142,7 @@ def test_daemon_that_restarts_itself_is_not_started_again(somebody: Somebody) ->
     spawned = log.read_text().count("spawned")
     first = somebody.ticker()
     somebody.run(f"kill {first}; sleep 1.2; ./ticker")  # a successor that takes its time
-    second = eventually(lambda: somebody.ticker() if somebody.ticker() not in (0, first) else 0, within_s=2)
+    second = eventually(lambda: somebody.ticker() if somebody.ticker() not in (0, first) else 0, SHOWN_WITHIN_S)
     somebody.shows("supervisorctl -c supervisord.conf status ticker", f"RUNNING +pid {second},")
     time.sleep(1.2)
     assert log.read_text().count("spawned") == spawned

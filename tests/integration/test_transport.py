@@ -238,7 +238,7 @@ async def test_a_frozen_server_costs_a_call_its_deadline_and_no_more() -> None:
         began_s = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await call(stub.Check, REQUEST, 0.3)
-        assert 0.3 <= time.monotonic() - began_s < 1.5
+        assert 0.3 <= time.monotonic() - began_s < STEP_S
         await channel.close()
 
 
@@ -252,7 +252,7 @@ async def test_an_idle_stream_of_a_frozen_server_breaks_by_pings() -> None:
         began_s = time.monotonic()
         with pytest.raises(Unavailable):
             await asyncio.wait_for(anext(stream), STEP_S)
-        assert time.monotonic() - began_s < 3.5
+        assert time.monotonic() - began_s < 6.0
         await channel.close()
 
 
@@ -278,14 +278,14 @@ async def test_a_killed_server_breaks_a_stream_at_once_and_its_successor_is_reac
         process.kill()
         with pytest.raises(Unavailable):
             await asyncio.wait_for(anext(stream), STEP_S)
-        assert time.monotonic() - began_s < 1.0
+        assert time.monotonic() - began_s < 1.8  # pings take longer
         process.wait(STEP_S)  # a link breaks before its process is all gone, and its port with it
         server, health = make_server(), Health()
         register(health, server)
         bind(server, target)  # at once: nothing of the dead one is in the way
         await server.start()
         health.set(True)
-        assert await is_serving(target, 1.0)
+        assert await is_serving(target, STEP_S)
         await channel.close()
         await server.stop(None)
 
@@ -297,7 +297,7 @@ async def test_health_of_a_frozen_or_absent_process_is_told_in_time() -> None:
         began_s = time.monotonic()
         assert not await is_serving(target, 0.3)
         assert not await is_serving(f"127.0.0.1:{free_port()}", 0.3)
-        assert time.monotonic() - began_s < 2.0
+        assert time.monotonic() - began_s < STEP_S
 
 
 # --- bind --------------------------------------------------------------------------------------------------

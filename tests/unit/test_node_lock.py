@@ -82,7 +82,7 @@ def test_a_killed_holder_lets_go_at_once(vm: VmDir) -> None:
         holder.process.kill()
         began_s = time.monotonic()
         with taken(vm):  # waits for nothing but the kernel
-            assert time.monotonic() - began_s < 1.0
+            assert time.monotonic() - began_s < STEP_S
 
 
 def test_a_stopped_holder_holds_on(vm: VmDir) -> None:
@@ -156,11 +156,12 @@ def test_announcing_again_replaces(vm: VmDir) -> None:
 
 def test_a_role_is_held_since_it_was_taken_and_not_since_its_process_began(vm: VmDir) -> None:
     eventually(lambda: me().uptime_s > 0.5, within_s=STEP_S)
+    began_s = time.monotonic()
     with taken(vm) as lock:
         lock.announce()
         found = live_holder(vm, "master")
         assert found is not None
-        assert found.uptime_s < 0.4 < me().uptime_s
+        assert found.uptime_s < time.monotonic() - began_s + 0.1
         first_s = found.since_s
         lock.announce(epoch=2)  # later news changes nothing
         again = live_holder(vm, "master")

@@ -50,5 +50,5 @@ async def test_cancelled_in_the_turn_of_its_wake_up_it_ends(tmp_path: Path, turn
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
-    done, _ = await asyncio.wait([task], timeout=1)
+    done, _ = await asyncio.wait([task], timeout=10)
     assert done and task.cancelled()

@@ -140,7 +140,7 @@ def test_master_is_left_to_a_slave_that_was_forked_just_now(pair: Pair) -> None:
 
 def test_operator_s_start_is_not_left_to_a_frozen_partner(pair: Pair, partner: Identity) -> None:
     os.kill(partner.pid, signal.SIGSTOP)
-    eventually(lambda: state_of(partner) == "T", within_s=2)
+    eventually(lambda: state_of(partner) == "T", within_s=10)
     pair.programs["slave"].spawn()
     assert pair.forked == ["slave"]
 
@@ -312,7 +312,7 @@ def test_slave_frozen_beside_a_frozen_master_is_ended_and_a_new_one_launched(
     pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.kill(partner.pid, signal.SIGSTOP)
-    eventually(lambda: state_of(partner) == "T", within_s=2)
+    eventually(lambda: state_of(partner) == "T", within_s=10)
     with frozen_slave(pair) as slave:
         clock = Clock(monkeypatch)
         turn_for(pair, clock, 9)
