@@ -66,15 +66,18 @@ async def _word(stop: asyncio.Event) -> bytes:
 async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | None) -> None:
     """End our slave when it has not answered for longer than the master, its first guard, would wait."""
     keepalive = config.keepalive
+    # From the sleep to the answer: we may be frozen, and go on, in the middle of either.
+    look_max_s = keepalive.interval_s + keepalive.timeout_s + LATE_S
     answered_s = time.monotonic()
     while slave is not None:
         look_s = time.monotonic()
         await asyncio.sleep(keepalive.interval_s)
-        late = time.monotonic() - look_s > keepalive.interval_s + LATE_S  # we did not run: we know nothing
         # Without its socket nobody can reach a healthy slave either: that somebody removed a file is no hang.
         deaf = not (vm_dir.run / "slave.sock").exists()
-        excused = late or deaf or state_of(slave.identity) == "t" or not intent.may_start(vm_dir, "slave")
-        if excused or await is_serving(SLAVE_SOCKET, keepalive.timeout_s):
+        excused = deaf or state_of(slave.identity) == "t" or not intent.may_start(vm_dir, "slave")
+        answers = excused or await is_serving(SLAVE_SOCKET, keepalive.timeout_s)
+        late = time.monotonic() - look_s > look_max_s  # we did not run: we know nothing
+        if answers or late:
             answered_s = time.monotonic()
         elif time.monotonic() - answered_s > keepalive.silence_s + keepalive.interval_s:
             log.warning("the slave, process %d, does not answer: ending it", slave.identity.pid)
