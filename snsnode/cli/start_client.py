@@ -1,5 +1,6 @@
 """``snsctl start client USER``: runs the terminal client here. The command itself is ``cli.start``."""
 
+import os
 from collections.abc import Sequence
 
 
@@ -10,6 +11,8 @@ def run_client(routers: Sequence[str], username: str) -> int:
         UsageError: the name is malformed; exit 2.
         SnsError: the login was refused, or no server was found; exit 1.
     """
+    # gRPC reads this as it is loaded: its INFO lines about a server that left would stand in the conversation.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # grpc and the prompt are loaded by those who start a client only.
     from snsnode.client.terminal import run
 

@@ -1,14 +1,17 @@
 """What the roles of a VM have logged since a command began: why something does not come up.
 
-Called by ``start``. A role writes its last ERROR before it ends; supervisord knows only that it ended.
+Called by ``start``. A role writes its last ERROR before it ends, or a CRITICAL where no restart can help;
+supervisord knows only that it ended.
 """
 
+import re
 from pathlib import Path
 
 from snsnode.node.config import RoleName
 from snsnode.node.paths import VmDir
 
 TAIL_BYTES_MAX = 256 * 1024
+_LEVEL = re.compile(r"\S+ (ERROR|CRITICAL) ")
 
 
 class Logs:
@@ -24,8 +27,14 @@ class Logs:
         for each in roles:
             error = self._last_error(each)
             if error:
-                return f"the log of the {each} says: {error} ({self._vm_dir.log(each)})"
+                # 2026-11-22T20:15:01.123Z ERROR master vm2 [4242] cannot listen on ...
+                said = error.partition("] ")[2] or error
+                return f"the log of the {each} says: {said} ({self._vm_dir.log(each)})"
         return f"see {' and '.join(str(self._vm_dir.log(each)) for each in roles)}"
+
+    def is_hopeless(self, role: RoleName) -> bool:
+        """Tell whether the last error of ``role`` is one that no restart mends: it ended with exit code 78."""
+        return " CRITICAL " in self._last_error(role)
 
     def _last_error(self, role: RoleName) -> str:
         log = self._vm_dir.log(role)
@@ -37,9 +46,7 @@ class Logs:
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        errors = [line for line in lines if " ERROR " in line]
-        # 2026-11-22T20:15:01.123Z ERROR master vm2 [4242] cannot listen on ...
-        return errors[-1].partition("] ")[2] or errors[-1] if errors else ""
+        return next((line for line in reversed(lines) if _LEVEL.match(line)), "")
 
 
 def _size(path: Path) -> int:

@@ -77,7 +77,7 @@ def start_roles(vm: LocalVm, roles: Sequence[RoleName], tell: Tell) -> None:
     """Start ``roles`` of ``vm`` that do not run, in order, and wait until each serves.
 
     Raises:
-        ConfigError: a port is somebody else's.
+        ConfigError: a port is somebody else's, or a role says that no restart can help it.
         Unavailable: a role did not come up in time; the message has the last line of its log.
     """
     prepare(vm, roles)
@@ -202,6 +202,7 @@ def _wait_serving(vm: LocalVm, role: RoleName, logs: Logs) -> None:
 
     def is_up() -> bool:
         if live_holder(vm.dir, role) is None:
+            _give_up_if_hopeless(vm, role, logs)
             return False
         expected = {role} if intent.is_stopped(vm.dir, listener) else {role, listener}
         if (
@@ -215,6 +216,7 @@ def _wait_serving(vm: LocalVm, role: RoleName, logs: Logs) -> None:
                 f"'snsctl resume {vm.name}' ends that"
             )
         if listener in expected and not serves(vm.config.endpoint(listener).target):
+            _give_up_if_hopeless(vm, listener, logs)
             return False
         # supervisord, too, shall tell the truth to whoever asks it next.
         programs = supervisor.programs()
@@ -225,6 +227,11 @@ def _wait_serving(vm: LocalVm, role: RoleName, logs: Logs) -> None:
         return f"{what}; {logs.cause(role)}"
 
     _wait(is_up, SERVES_WITHIN_S, otherwise)
+
+
+def _give_up_if_hopeless(vm: LocalVm, role: RoleName, logs: Logs) -> None:
+    if logs.is_hopeless(role) and not is_locked(vm.dir, role):
+        raise ConfigError(f"cannot start the {role} of {vm.name}: {logs.cause(role)}")
 
 
 def _wait(is_true: Callable[[], bool], within_s: float, otherwise: Callable[[], str]) -> None:

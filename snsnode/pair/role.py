@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import logging
 import resource
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from snsnode.base.errors import EXIT_NOT_SO, ConfigError, SnsError
+from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, SnsError
 from snsnode.node import config as node_config
 from snsnode.node import intent
 from snsnode.node.config import ROLES, NodeConfig, RoleName
@@ -21,6 +22,8 @@ from snsnode.observe import logs
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 0.5
+# What the machine has no more of: the message says all, and a traceback would only fill the disk further.
+_USED_UP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def arguments(role: RoleName, *flags: str) -> argparse.Namespace:
@@ -53,11 +56,12 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         _take_all_descriptors()
         asyncio.run(_until_stopped(run, vm_dir, config))
     except SnsError as error:
-        log.error("%s", error.message)
+        # CRITICAL: no restart mends it, and who waits for us need not wait on (control.logs).
+        log.log(logging.CRITICAL if error.exit_code == EXIT_CONFIG else logging.ERROR, "%s", error.message)
         print(f"{role} {vm}: {error.message}", file=sys.stderr, flush=True)  # noqa: T201
         return error.exit_code
     except OSError as error:  # a full disk, no more descriptors: the partner tries again, ever more slowly
-        log.exception("cannot go on")
+        log.error("cannot go on: %s", error, exc_info=error.errno not in _USED_UP)
         print(f"{role} {vm}: cannot go on: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_NOT_SO
     return 0

@@ -1,14 +1,15 @@
 """What a start or a restart says that cannot succeed: the cause, and soon."""
 
+import re
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from snsnode.base.errors import Unavailable
-from snsnode.control import start
-from snsnode.control.local import load
 from snsnode.node.config import RoleName
 from tests.cluster import Cluster, running
 
@@ -24,20 +25,18 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("role", ["slave", "master"])
-def test_start_tells_the_masters_own_cause(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, role: RoleName
-) -> None:
+def test_start_tells_the_masters_own_cause(cluster: Cluster, role: RoleName) -> None:
     log = cluster.vm_dir("vm2").log("master")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("2026-01-01T00:00:00.000Z ERROR master vm2 [1] an error of the past\n")
     (cluster.home / "sns.db").write_text("no database" * 1000)
-    monkeypatch.setattr(start, "SERVES_WITHIN_S", 4.0)
-    (vm,) = load(cluster.home, ["vm2"])  # type: ignore[list-item]
-    with pytest.raises(Unavailable) as failed:
-        start.start_roles(vm, [role], print)
-    assert "the log of the master says: cannot open the store" in failed.value.message
-    assert "it is not a SQLite database" in failed.value.message
-    assert str(log) in failed.value.message
+    began_s = time.monotonic()
+    done = cluster.ctl("start", role, "--vm", "vm2", code=78)
+    assert time.monotonic() - began_s < SOON_S
+    assert "the log of the master says: cannot open the store" in done.stderr
+    assert "it is not a SQLite database" in done.stderr
+    assert str(log) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("role", ["master", "slave"])
@@ -64,3 +63,45 @@ def test_restart_onto_a_port_of_somebody_else_leaves_the_old_one_running(cluster
         done = cluster.ctl("restart", "master", "--vm", "vm2", code=78)
         assert f"127.0.0.1:{port} is in use by process" in done.stderr
         assert cluster.pid("vm2", "master") == before
+
+
+ENDINGS = [
+    (
+        "OSError(28, 'No space left on device', 'state/epoch')",
+        1,
+        "ERROR",
+        "cannot go on: [Errno 28] No space left",
+        False,
+    ),
+    ("OSError(5, 'Input/output error')", 1, "ERROR", "cannot go on: [Errno 5]", True),
+    ("Unavailable('cannot do it now')", 1, "ERROR", "cannot do it now", False),
+    ("ConfigError('cannot do it ever')", 78, "CRITICAL", "cannot do it ever", False),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "level", "message", "traced"), ENDINGS)
+def test_role_logs_why_it_ended(
+    cluster: Cluster, error: str, code: int, level: str, message: str, traced: bool
+) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys
+        from snsnode.base.errors import ConfigError, Unavailable
+        from snsnode.pair import role
+
+        async def run(*_):
+            raise {error}
+
+        sys.exit(role.main("master", "vm2", run))
+        """
+    )
+    where = cluster.vm_dir("vm2")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=where.path, stderr=subprocess.PIPE, text=True, timeout=30
+    )
+    assert done.returncode == code
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    log = where.log("master").read_text()
+    assert re.match(rf"\S+ {level} master vm2 \[\d+\] {re.escape(message)}", log)
+    assert ("Traceback" in log) is traced
