@@ -11,7 +11,7 @@ import pytest
 
 from tests.eventually import eventually
 
-TEST_MAX_S = 30
+TEST_MAX_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def deadline(seconds: int) -> Iterator[None]:
 def nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves a thread of a store or a child process."""
     yield
-    eventually(lambda: not _store_threads(), within_s=5)
+    eventually(lambda: not _store_threads(), within_s=15)
     assert not _children()
 
 

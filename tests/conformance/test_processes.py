@@ -104,7 +104,7 @@ async def test_readers_go_on_beside_a_stopped_writer(store: Store, child: Callab
         assert len(await store.posts_after(START, 50)) == 50
         assert len((await store.history((await store.users("", 1)).names[0])).posts) == 20
         writer.process.send_signal(signal.SIGCONT)
-        await eventually_async(partial(_grew, store, before), within_s=5)
+        await eventually_async(partial(_grew, store, before), within_s=15)
 
 
 async def _grew(store: Store, before: PostId) -> bool:

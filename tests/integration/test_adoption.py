@@ -275,8 +275,8 @@ def test_tail_shows_what_the_heirs_write(cluster: Cluster) -> None:
         (master,) = cluster.kill(VM, "master")
         cluster.await_role(VM, "master", other_than=master.pid)
         line = f"slave {VM} [{heir}] ".encode()
-        eventually(lambda: line in cluster.vm_dir(VM).log("slave").read_bytes(), within_s=5)
-        _read_until(following.stdout.fileno(), line, within_s=5)
+        eventually(lambda: line in cluster.vm_dir(VM).log("slave").read_bytes(), within_s=15)
+        _read_until(following.stdout.fileno(), line, within_s=15)
         assert line in cluster.supervisorctl(VM, "tail", "slave").stdout.encode()
     finally:
         following.kill()
@@ -349,7 +349,7 @@ def test_reload_restarts_everything_and_stops_nothing_for_good(cluster: Cluster)
     cluster.supervisorctl(VM, "reload")
     for role in PARTNERS:
         cluster.await_role(VM, role, other_than=before[role])
-    eventually(lambda: _answers(cluster), within_s=5)
+    eventually(lambda: _answers(cluster), within_s=15)
     _await_true(cluster, *PARTNERS)
     assert cluster.supervisord(VM) == supervisord
     cluster.kill(VM, "master")  # adoption works in the second life too
@@ -410,7 +410,7 @@ def _everything() -> tuple[tuple[str, RoleName], ...]:
 
 def _start_supervisord(cluster: Cluster, vm: str = VM) -> None:
     subprocess.run([str(BIN / "supervisord"), "-c", str(cluster.conf(vm))], check=True, timeout=15)
-    eventually(lambda: _answers(cluster, vm), within_s=5)
+    eventually(lambda: _answers(cluster, vm), within_s=15)
 
 
 def _answers(cluster: Cluster, vm: str = VM) -> bool:
@@ -461,8 +461,8 @@ def test_stop_in_backoff_works_and_lasts(cluster: Cluster) -> None:
     cluster.supervisorctl(VM, "stop", "master")
     with socket.create_server(("127.0.0.1", cluster.ports[VM])):
         Supervisor(cluster.vm_dir(VM).supervisor_socket).call("startProcess", "master", False)
-        eventually(lambda: _program(cluster, "master").state == "BACKOFF", within_s=5)
-        eventually(lambda: _stopped(cluster, "master"), within_s=5)
+        eventually(lambda: _program(cluster, "master").state == "BACKOFF", within_s=15)
+        eventually(lambda: _stopped(cluster, "master"), within_s=15)
     _stays_down(cluster, "master")
     assert _shown(cluster, "master").state == "STOPPED"
     assert "started" in cluster.supervisorctl(VM, "start", "master").stdout

@@ -54,7 +54,7 @@ async def test_servers_killed_in_a_storm_lose_and_double_nothing(tmp_path: Path)
 
         async def more(count: int) -> None:
             enough = len(acknowledged) + count
-            await eventually_async(lambda: len(acknowledged) >= enough, within_s=5.0)
+            await eventually_async(lambda: len(acknowledged) >= enough, within_s=15.0)
 
         for name in names:
             async with Client(cluster.targets, name):

@@ -140,7 +140,7 @@ async def test_client_that_does_not_read_hurts_nobody_and_finally_gets_everythin
         await slow.follow("bob")
         await fast.follow("bob")
         stuck = Seen(await slow.open())
-        await eventually_async(lambda: server.feeds == 1, within_s=5)
+        await eventually_async(lambda: server.feeds == 1, within_s=15)
         (feed,) = server.service._hub._feeds["slow"]  # type: ignore[index]
         async with fast.timeline() as seen:
             for _ in range(posts // 50):
@@ -167,10 +167,10 @@ async def test_reader_that_leaves_while_it_is_written_to_leaves_nothing_behind(t
         for _ in range(10):
             await asyncio.gather(*(bob.post("x" * 4000) for _ in range(50)))
         call = await slow.open(after=cursor)
-        await eventually_async(lambda: server.open_streams == 1, within_s=5)
+        await eventually_async(lambda: server.open_streams == 1, within_s=15)
         await bob.post("x")  # by now the server is blocked in the middle of the catch-up
         call.cancel()
-        await eventually_async(lambda: server.open_streams == server.feeds == 0, within_s=5)
+        await eventually_async(lambda: server.open_streams == server.feeds == 0, within_s=15)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("timeline-of")]
 
 

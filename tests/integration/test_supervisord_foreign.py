@@ -86,7 +86,7 @@ class Somebody:
                 identity = identify(pid)
                 if identity is not None:
                     send_signal(identity, number)
-        eventually(lambda: not self.processes(), within_s=5)
+        eventually(lambda: not self.processes(), within_s=15)
 
 
 def _block(kind: str) -> str:
@@ -159,7 +159,7 @@ def test_stale_pid_file_does_not_make_a_victim(somebody: Somebody) -> None:
         somebody.shows("supervisorctl -c supervisord.conf status ticker", "STOPPED +Not started", 3)
         somebody.run("supervisorctl -c supervisord.conf stop ticker")
         somebody.run("supervisorctl -c supervisord.conf shutdown")
-        eventually(lambda: not somebody.processes(), within_s=5)
+        eventually(lambda: not somebody.processes(), within_s=15)
         assert victim.poll() is None
         victim.kill()
 

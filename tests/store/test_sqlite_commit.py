@@ -33,7 +33,7 @@ async def store(disk: FaultyDisk, open_sqlite: OpenSqlite) -> SqliteStore:
 async def test_post_is_acknowledged_only_after_the_fsync(store: SqliteStore, disk: FaultyDisk) -> None:
     disk.let_go.clear()
     post = asyncio.create_task(store.post(ALICE, R1, "text"))
-    await eventually_async(disk.held.is_set, within_s=5)
+    await eventually_async(disk.held.is_set, within_s=15)
     done, _ = await asyncio.wait([post], timeout=0.2)
     assert not done
     assert await store.last_post_id() == 0  # Nor is it shown to anybody.
@@ -77,7 +77,7 @@ async def test_too_many_waiting_writes_are_refused_and_the_rest_is_kept(
     monkeypatch.setattr(sqlite_writer, "QUEUE_MAX", 10)
     disk.let_go.clear()
     first = asyncio.create_task(store.post(ALICE, R1, "text"))
-    await eventually_async(disk.held.is_set, within_s=5)
+    await eventually_async(disk.held.is_set, within_s=15)
     others = [asyncio.create_task(store.post(ALICE, RequestId(f"o{n}"), "text")) for n in range(15)]
     refused, _ = await asyncio.wait(others, timeout=0.1)
     assert len(refused) == 5

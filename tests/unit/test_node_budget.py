@@ -235,7 +235,7 @@ def test_a_frozen_holder_of_the_lock_stops_nobody(tmp_path: Path) -> None:
         assert holder.stdout.readline() == "holding\n"
         holder.send_signal(signal.SIGSTOP)
         stat = Path(f"/proc/{holder.pid}/stat")
-        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", within_s=5)
+        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", within_s=15)
         assert budget.withdraw(vm, RULE, "master", MIDDLE)[1] == 0.0
         assert budget.read(vm).totals == {"master": 1}
         holder.kill()

@@ -222,7 +222,7 @@ def test_one_that_ignores_term_is_killed_after_stopwaitsecs() -> None:
     )
     process = make(stopwaitsecs=0.3)
     process.who = identify(int(started.stdout))
-    eventually(lambda: "sleep" in Path(f"/proc/{process.who.pid}/comm").read_text(), within_s=5)
+    eventually(lambda: "sleep" in Path(f"/proc/{process.who.pid}/comm").read_text(), within_s=15)
     process.look()
     assert process.stop() is None
     process.transition()
