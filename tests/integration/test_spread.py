@@ -56,7 +56,8 @@ async def use(cluster: Cluster) -> None:
 
         await asyncio.to_thread(cluster.kill, VICTIM, "slave", "master", "spare")
         await asyncio.gather(*(client.post("after the crash") for client in clients))
-        # The pair comes back, and is held down at first: those who were there went to both others: not 40 to one, and even where nobody is starved.
+        # The pair comes back, and is held down at first: those who were there went to both others, not all to
+        # one; evenly to a client or two where nobody is starved.
         await settled(cluster, [0, 30, 30], within=8)
 
         for number in range(LATER_MAX):
