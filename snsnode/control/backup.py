@@ -57,6 +57,7 @@ def back_up(store: str, home: Path, file: Path, *, force: bool) -> Report:
         copied = sqlite_backup.back_up(source, temporary, file)
         _make_durable(temporary)
         check_place(source, file, force=force)  # somebody may have been faster
+        _remove_side_files(file)
         temporary.replace(file)
         sync_folder(file.parent)
     except OSError as error:
@@ -77,7 +78,8 @@ def check_place(source: Path, file: Path, *, force: bool) -> None:
     """Refuse a ``file`` that a backup of ``source`` must not become.
 
     Raises:
-        UsageError: it is the store or a part of it, a folder, in none, or it exists and ``force`` is not given.
+        UsageError: it is the store or a part of it, a folder, in none, or it exists, or a file beside it that
+            SQLite would read with it, and ``force`` is not given.
         SnsError: there is no store yet.
     """
     what = f"cannot write the backup {shown(str(file), 200)}"
@@ -94,13 +96,28 @@ def check_place(source: Path, file: Path, *, force: bool) -> None:
         raise UsageError(f"{what}: it is a folder; name a file in it")
     if not file.parent.is_dir():
         raise UsageError(f"{what}: there is no folder {shown(str(file.parent), 200)}; make it first")
-    if file.exists() and not force:
+    if force:
+        return
+    if file.exists():
         raise UsageError(f"{what}: it exists; name another file, or say --force to replace it")
+    for suffix in SIDE_FILES[1:]:
+        side = file.with_name(file.name + suffix)
+        if side.exists():
+            raise UsageError(
+                f"{what}: {side.name} of another file lies there, and SQLite would read it with this one; name "
+                "another file, or say --force to remove it"
+            )
 
 
 def _make_durable(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _remove_side_files(file: Path) -> None:
+    """Remove what lies beside a file that is replaced: its log would be laid over the new one."""
+    for suffix in SIDE_FILES[1:]:
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
 def _remove(temporary: Path) -> None:

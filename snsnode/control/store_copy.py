@@ -79,6 +79,8 @@ async def move(origin: str, destination: str, home: Path, tell: Tell, *, from_sc
         check_unused(source_path, "from")  # who opens it from now on cannot write
         target = await _open_target(destination, home)
         opened.push_async_callback(target.close)
+        if destination.startswith(SQLITE):
+            check_unused(target_path, "into")  # who opened it since the first look
         return await copy(source, target, tell, from_scratch=from_scratch)
 
 

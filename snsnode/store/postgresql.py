@@ -23,7 +23,7 @@ from snsnode.base.errors import Exhausted, SnsError, Unavailable
 from snsnode.base.ids import Epoch, PostId, RequestId, UserName, VmName
 from snsnode.store import postgresql_reads as reads
 from snsnode.store import postgresql_writes as writes
-from snsnode.store.postgresql_connect import Connected, Connector
+from snsnode.store.postgresql_connect import Connected, Connector, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, final_error
 from snsnode.store.postgresql_listen import Listener
 from snsnode.store.postgresql_schema import migrate, version
@@ -63,15 +63,13 @@ class PostgresqlStore:
         connector = Connector(parse_url(url, home))
         first = await connector.connect()
         try:
-            async with asyncio.timeout(MIGRATE_S):
+            with limited(first.connection, MIGRATE_S) as expired:
                 await migrate(first.connection, f"the store {connector.target}")
-        except TimeoutError:
-            first.connection.terminate()
-            raise Unavailable(
-                f"cannot open the store {connector.target}: its schema is locked; try again"
-            ) from None
         except BaseException:
             first.connection.terminate()
+            if expired():
+                what = f"cannot open the store {connector.target}"
+                raise Unavailable(f"{what}: its schema is locked, or its server hangs; try again") from None
             raise
         if not first.fsync:
             _log.warning("the store at %s runs with fsync off: a loss of power may lose posts", first.host)

@@ -6,8 +6,8 @@ driver's own list of hosts has one limit over all of them, so that a hung host h
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,26 @@ class Connected:
     timeline: int
     version: int
     fsync: bool
+
+
+@contextmanager
+def limited(connection: Any, within_s: float) -> Iterator[Callable[[], bool]]:
+    """Cut ``connection`` where the block takes longer, which then fails; yield what tells whether it was cut.
+
+    Not asyncio.timeout: a cancelled transaction first waits for a word of the server, which may never come.
+    """
+    cut = False
+
+    def cut_it() -> None:
+        nonlocal cut
+        cut = True
+        connection.terminate()
+
+    timer = asyncio.get_running_loop().call_later(within_s, cut_it)
+    try:
+        yield lambda: cut
+    finally:
+        timer.cancel()
 
 
 class Connector:

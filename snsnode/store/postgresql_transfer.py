@@ -13,12 +13,12 @@ from typing import Any, Self
 
 from snsnode.base.errors import Held, NotAllowed, Unavailable
 from snsnode.base.ids import PostId
-from snsnode.store.postgresql_connect import Connector
+from snsnode.store.postgresql_connect import Connector, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, final_error
 from snsnode.store.postgresql_schema import migrate
 from snsnode.store.postgresql_url import parse_url
 from snsnode.store.statements import statements
-from snsnode.store.transfer import TABLES, Contents, Position, Row, Table, position
+from snsnode.store.transfer import END, TABLES, Contents, Position, Row, Table, position
 
 COMMAND_S = 120.0  # of one transaction; beyond it the server, or its synchronous standby, is taken for hung
 LEAVING_S = 3.0  # a database server takes a moment to see that a killed process is gone
@@ -60,7 +60,15 @@ class PostgresqlTarget:
             await migrate(self._db, f"the store {self._name}")
         async with self._asked("write to"), self._db.transaction():
             await self._db.execute(_SQL["lock_schema"])
-            return await self._begin(origin, from_scratch)
+            here = await self._begin(origin, from_scratch)
+        try:
+            await self._refuse_while_used()  # a server may have opened it before it was marked
+        except Held:
+            if here == Position():
+                async with self._asked("write to"):
+                    await self._db.execute(_SQL["end_copy"])  # what that server writes is not a copy's
+            raise
+        return here
 
     async def rows(self, table: Table, after: Row, limit: int) -> list[Row]:
         """As ``Source.rows``."""
@@ -86,14 +94,18 @@ class PostgresqlTarget:
 
     async def finish(self, contents: Contents) -> None:
         """As ``Target.finish``."""
+        async with self._asked("write to"):
+            if not await self._db.fetchval(_SQL["has_copy"]):
+                return
+            await self._db.execute(
+                "ANALYZE"
+            )  # the planner's first idea of it; where it fails the mark still stands
         async with self._asked("write to"), self._db.transaction():
             last = max(contents.last_post_id, (await self._contents()).last_post_id)
             if last:
                 await self._db.execute(_SQL["set_last_post_id"], last)
             await self._db.executemany(_SQL["raise_epoch"], contents.epochs)
             await self._db.execute(_SQL["end_copy"])
-        async with self._asked("write to"):
-            await self._db.execute("ANALYZE")  # the planner's first idea of it
 
     async def close(self) -> None:
         """As ``Source.close``."""
@@ -126,7 +138,9 @@ class PostgresqlTarget:
                 )
             await self._db.execute(f"TRUNCATE {', '.join(table.name for table in TABLES)}")
             await self._db.execute(_SQL["end_copy"])
-        elif not (await self._contents()).is_empty:
+        elif not (contents := await self._contents()).is_empty:
+            if contents.may_be_copy_of(origin):
+                return END
             raise NotAllowed(f"{what}: it holds users and posts of its own; name one that is empty or new")
         await self._db.execute(_SQL["make_copy"])
         await self._db.execute(_SQL["begin_copy"], origin, Position().text())
@@ -141,13 +155,13 @@ class PostgresqlTarget:
     @asynccontextmanager
     async def _asked(self, verb: str) -> AsyncIterator[None]:
         """Bound what the block asks, and turn the driver's errors into ours; ``verb``: "read" or "write to"."""
-        try:
-            async with asyncio.timeout(COMMAND_S):
+        with limited(self._db, COMMAND_S) as expired:
+            try:
                 yield
-        except TimeoutError:
-            raise Unavailable(
-                f"cannot {verb} the store {self._name}: its server said nothing for {COMMAND_S:.0f} s; run the "
-                "same command again to go on"
-            ) from None
-        except DRIVER_ERRORS as error:
-            raise final_error(error, verb) from error
+            except DRIVER_ERRORS as error:
+                if not expired():
+                    raise final_error(error, verb) from error
+                raise Unavailable(
+                    f"cannot {verb} the store {self._name}: its server said nothing for {COMMAND_S:.0f} s; run "
+                    "the same command again to go on"
+                ) from None

@@ -24,7 +24,7 @@ from snsnode.store.sqlite_file import (
     open_exclusively,
     open_unprepared,
 )
-from snsnode.store.transfer import TABLES, Contents, Position, Row, Table, position
+from snsnode.store.transfer import END, TABLES, Contents, Position, Row, Table, position
 
 _COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table.name})" for table in TABLES)
 # Of one row: what is copied, and how far it has come.
@@ -146,7 +146,10 @@ class SqliteTarget(SqliteSource):
             self._db.execute("DROP TABLE copying")
         else:
             bring_up_to_date(self._db, checked_version(self._db, self._path, "copy into"))
-            if not _contents(self._db).is_empty:
+            contents = _contents(self._db)
+            if not contents.is_empty and contents.may_be_copy_of(origin):
+                return END
+            if not contents.is_empty:
                 raise NotAllowed(f"{what}: it holds users and posts of its own; name one that is empty or new")
         self._db.execute(_MARK)
         self._db.execute("INSERT INTO copying VALUES (?, ?)", (origin, Position().text()))
@@ -163,6 +166,8 @@ class SqliteTarget(SqliteSource):
         self._db.executemany(insert, rows)
 
     def _finish(self, contents: Contents) -> None:
+        if self._db.pragma("application_id") != COPYING_ID:
+            return
         last = max(contents.last_post_id, _contents(self._db).last_post_id)
         self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'posts'")
         self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('posts', ?)", (last,))

@@ -62,6 +62,11 @@ class Contents:
         """Return all of it as a line of text, by which a source is known again."""
         return json.dumps([self.rows, self.last_post_id, self.epochs])
 
+    def may_be_copy_of(self, origin: str) -> bool:
+        """Tell whether as much is here as in the source whose ``text`` is ``origin``; the rows tell the rest."""
+        rows, last_post_id, _ = json.loads(origin)
+        return (list(self.rows), self.last_post_id) == (rows, last_post_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -79,6 +84,9 @@ class Position:
     def text(self) -> str:
         """Return it as it is stored."""
         return json.dumps([self.table, self.after, self.done])
+
+
+END = Position(len(TABLES))
 
 
 def position(text: str) -> Position:
@@ -136,7 +144,8 @@ class Target(Source, Protocol):
         """Mark it as being filled from the source whose ``Contents.text`` is ``origin``; return where to go on.
 
         ``from_scratch`` removes what an earlier copy left unfinished; what was not brought by a copy is never
-        removed.
+        removed. One that may be complete already, because a copy ended without hearing so, is not marked: the end
+        is returned, and what is left to do is to compare.
 
         Raises:
             NotAllowed: it holds something else, or an unfinished copy of a source that has changed.
@@ -153,5 +162,5 @@ class Target(Source, Protocol):
         """Take the mark away, in one durable transaction with what keeps the future above the past.
 
         That is: the next post's id is above ``contents.last_post_id``, and each server's next epoch above its
-        epoch in ``contents``, and above the one that was here.
+        epoch in ``contents``, and above the one that was here. A target without a mark is left as it is.
         """

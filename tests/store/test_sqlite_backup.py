@@ -247,3 +247,17 @@ def test_postgresql_has_tools_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use pg_dump") as refused:
         back_up("postgresql://sns@db/sns?application_name=hidden", tmp_path, tmp_path / "copy", force=False)
     assert "hidden" not in refused.value.message
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+async def test_file_that_sqlite_would_read_with_the_backup_is_named_and_removed_by_force(
+    store: SqliteStore, path: Path, folder: Path, suffix: str
+) -> None:
+    """A log that another file left, under the name of the backup: its pages would be laid over the new one."""
+    side = folder / f"backup.db{suffix}"
+    side.write_bytes(b"stale")
+    with pytest.raises(UsageError, match=f"backup.db{suffix} of another file lies there"):
+        back_up(f"sqlite:///{path}", folder, folder / "backup.db", force=False)
+    assert side.read_bytes() == b"stale"
+    back_up(f"sqlite:///{path}", folder, folder / "backup.db", force=True)
+    assert only(folder, "backup.db")

@@ -150,6 +150,24 @@ async def test_killed_copy_goes_on_after_its_last_transaction(
     await open_sqlite(to)
 
 
+async def test_copy_that_ended_without_a_word_is_compared_and_done(
+    full: Path, tmp_path: Path, open_sqlite: OpenSqlite
+) -> None:
+    """Killed after its last COMMIT, before it could say so: the same command says it now."""
+    to = tmp_path / "new.db"
+    await moved(full, to)
+    again = await moved(full, to)
+    assert again.resumed == sum(again.contents.rows)
+    assert tables(to) == tables(full)
+    with contextlib.closing(apsw.Connection(str(to))) as db:
+        db.execute("UPDATE posts SET text = 'another' WHERE id = 1")
+    for from_scratch in (False, True):
+        with pytest.raises(NotAllowed, match="is not the same in both stores"):
+            await moved(full, to, from_scratch=from_scratch)
+    store = await open_sqlite(to)  # no copy has marked it, nor removed anything
+    assert len(await store.posts_after(PostId(0), 1000)) == POSTS + 1
+
+
 async def test_source_that_changed_in_between_is_noticed(
     full: Path, tmp_path: Path, open_sqlite: OpenSqlite
 ) -> None:

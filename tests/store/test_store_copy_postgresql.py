@@ -1,19 +1,22 @@
 """Moving a SQLite store into PostgreSQL: all of it, checked, once, and on from where a killed copy ended."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from snsnode.base.errors import AlreadyDone, ConfigError, Held, NotAllowed, SnsError
+from snsnode.base.errors import AlreadyDone, ConfigError, Held, NotAllowed, SnsError, Unavailable
 from snsnode.base.ids import ClientId, Epoch, PostId, RequestId, VmName
 from snsnode.control.store_copy import Moved, Progress, copy, move
+from snsnode.node.process import identify, send_signal
 from snsnode.store import postgresql_transfer, transfer
 from snsnode.store.engines import open_store
 from snsnode.store.postgresql_transfer import PostgresqlTarget
 from snsnode.store.protocol import Login, Store
 from snsnode.store.sqlite_transfer import SqliteSource
-from snsnode.store.transfer import Position, Row
+from snsnode.store.transfer import Contents, Position, Row
 from tests.postgresql_rig import Postgresql
 from tests.store.conftest import ALICE, BOB
 from tests.store.test_store_copy import CHUNK, POSTS, VM, full, quiet, small_chunks, tables
@@ -123,6 +126,66 @@ async def test_killed_copy_goes_on_after_its_last_transaction(
     ours = tables(full)
     assert await rows_of(url, tmp_path) == {name: ours[name] for name in ours if name != "servers"}
     await open_it()
+
+
+class Unheard(PostgresqlTarget):
+    """Dies after its last transaction, before anybody hears of it."""
+
+    async def finish(self, contents: Contents) -> None:
+        await super().finish(contents)
+        raise Killed
+
+
+async def test_copy_that_ended_without_a_word_is_compared_and_done(
+    full: Path, url: str, tmp_path: Path, open_it: Open
+) -> None:
+    source, target = await SqliteSource.open(full), await Unheard.open(url, tmp_path)
+    with pytest.raises(Killed):
+        await copy(source, target, quiet)
+    await source.close()
+    await target.close()
+    again = await moved(full, url)
+    assert again.resumed == sum(again.contents.rows)
+    await open_it()
+
+
+class Overtaken(PostgresqlTarget):
+    """A server opens the database after we looked, and before we mark it."""
+
+    looks = 0
+
+    async def _refuse_while_used(self) -> None:
+        self.looks += 1
+        if self.looks == 2:
+            raise Held("a server has it open")
+
+
+async def test_server_that_came_before_the_mark_is_noticed_and_the_mark_taken_back(
+    full: Path, url: str, tmp_path: Path, open_it: Open
+) -> None:
+    source, target = await SqliteSource.open(full), await Overtaken.open(url, tmp_path)
+    with pytest.raises(Held):
+        await copy(source, target, quiet)
+    await source.close()
+    await target.close()
+    await open_it()
+
+
+async def test_server_that_hangs_is_one_error(
+    full: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_transfer, "COMMAND_S", 0.5)
+    source, target = await SqliteSource.open(full), await PostgresqlTarget.open(url, tmp_path)
+    await target.begin((await source.contents()).text(), from_scratch=False)
+    backend = identify(target._db.get_server_pid())
+    assert backend is not None and send_signal(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable, match="said nothing"):
+            await asyncio.wait_for(target.add([], Position(), Position(1)), 10)
+    finally:
+        send_signal(backend, signal.SIGCONT)
+        await source.close()
+        await target.close()
 
 
 async def test_source_that_changed_in_between_is_noticed(full: Path, url: str, tmp_path: Path) -> None:
