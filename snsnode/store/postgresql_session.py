@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from snsnode.base.backoff import Backoff
-from snsnode.base.errors import SnsError, Unavailable
+from snsnode.base.errors import Exhausted, SnsError, Unavailable
 from snsnode.store.postgresql_connect import Connected, Connector
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, Kind, final_error, kind
 
@@ -46,23 +46,27 @@ class Session:
         ``give_up_at_s`` is monotonic. ``ask`` must be safe to repeat.
 
         Raises:
-            Unavailable, Exhausted: it did not succeed in time.
+            Unavailable, Exhausted: it did not succeed in time. ``Exhausted`` says that nothing was stored.
             Exception: the driver's, where a repeat cannot help.
         """
         failed = 0
+        unknown = False  # whether an earlier try may have been stored: then no refusal is the last word on it
         failure: SnsError
         while True:
             try:
                 return await self._once(ask)
             except SnsError as error:
-                failure = error if isinstance(error, Unavailable) else Unavailable(error.message)
+                failure, unknown = Unavailable(error.message), True
             except DRIVER_ERRORS as error:
                 what = kind(error)
-                if what in (Kind.ROW, Kind.FINAL):
+                failure = final_error(error, self._verb)
+                if unknown and isinstance(failure, Exhausted):
+                    failure = Unavailable(failure.message)
+                elif what in (Kind.ROW, Kind.FINAL):
                     raise
                 if what is Kind.LOST:
                     self.drop()
-                failure = final_error(error, self._verb)
+                    unknown = True
             pause_s = _BACKOFF.step_s(failed)
             failed += 1
             if self._closed or time.monotonic() + pause_s >= give_up_at_s:

@@ -92,11 +92,22 @@ class Lane(Generic[_Row]):
                     continue
                 async with self.gate:
                     batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
-                    self._settle(batch, await self._written(batch))
+                    answers = await self._written(batch)
+                    self._settle(batch, answers)
+                    if any(isinstance(answer, Unavailable) for answer in answers):
+                        self._give_up_overdue()
         finally:
             self._closed = True
             self._settle(self._queue, [Unavailable("cannot write to the store: it is closed")] * len(self._queue))
             await self.session.close()
+
+    def _give_up_overdue(self) -> None:
+        """Answer those behind whose patience is over, too: a try for each of their batches takes too long."""
+        overdue: list[_Operation[_Row]] = []
+        while self._queue and time.monotonic() - self._queue[0].since_s > PATIENCE_S:
+            overdue.append(self._queue.popleft())
+        text = f"cannot write to the store: it did not answer for {PATIENCE_S:g} s; try again"
+        self._settle(overdue, [Unavailable(text) for _ in overdue])
 
     async def _written(self, batch: Sequence[_Operation[_Row]]) -> Sequence[_Answer]:
         """Return the answers, whatever happens."""

@@ -46,8 +46,7 @@ class Readers:
         """Run ``run`` on a reader's thread and return what it returns.
 
         Raises:
-            Exhausted: ``QUEUE_MAX`` reads are waiting.
-            Unavailable: the store is closed, or locked by another process.
+            Unavailable: the store is closed, or locked by another process, or ``QUEUE_MAX`` reads are waiting.
             StoreFailed: the read failed.
         """
         if self._closed:

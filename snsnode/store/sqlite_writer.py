@@ -51,6 +51,8 @@ class Writer:
         self._identity = identity(self._path)
         self._batch_max = batch_max
         self._incarnation: Incarnation | None = None
+        # While a claim has failed, why: what we write then might look like a replaced incarnation's.
+        self._unsettled: type[SnsError] | None = None
         self._commits = CommitWatch(db)
         self._stopping = False
         self._refusing = False
@@ -145,6 +147,8 @@ class Writer:
 
     def _write(self, batch: list[Operation]) -> list[Outcome]:
         """Commit the batch; whatever happens, every operation has an outcome."""
+        if self._unsettled and not all(operation.claims for operation in batch):
+            return self._refused(batch, self._unsettled)
         try:
             self._check_file()
             outcomes = commit(self._db, batch, self._incarnation)
@@ -157,10 +161,18 @@ class Writer:
         for outcome in outcomes:
             if outcome.operation.claims and outcome.failure is None:
                 self._incarnation = Incarnation(outcome.operation.claims, cast(Epoch, outcome.result))
+                self._unsettled = None
         if self._refusing:
             self._refusing = False
             _log.warning("the store at %s takes writes again", self._path)
         return outcomes
+
+    def _refused(self, batch: list[Operation], why: type[SnsError]) -> list[Outcome]:
+        """Refuse all but the claims of the batch."""
+        text = "cannot write to the store: this server's claim of an epoch is not settled; try again"
+        refused = [Outcome(operation, None, why(text)) for operation in batch if not operation.claims]
+        claims = [operation for operation in batch if operation.claims]
+        return [*refused, *(self._write(claims) if claims else ())]
 
     def _check_file(self) -> None:
         """Refuse to acknowledge into a file that lost its name: nobody would ever find the posts."""
@@ -175,6 +187,8 @@ class Writer:
         if not self._refusing:
             self._refusing = True
             _log.error("the store at %s refuses writes: %s", self._path, failure.message)
+        if any(operation.claims for operation in batch):
+            self._unsettled = type(failure)
         if isinstance(failure, Unavailable):
             # Those behind have waited too; trying them batch by batch would hold the last for minutes.
             while rest := self._gather():

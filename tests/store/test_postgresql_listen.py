@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
+import signal
 
 import pytest
 
 from snsnode.base.ids import RequestId
+from snsnode.node.process import identify, send_signal
 from snsnode.social.hub import Hub
 from snsnode.store import postgresql_listen
 from tests.eventually import eventually_async
 from tests.postgresql_rig import Postgresql
 from tests.store.conftest import ALICE, BOB, OpenPostgresql, make_users
 
-SOON_S = 5.0
+SOON_S = 10.0
+HUNG_S = 20.0
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND query ILIKE 'LISTEN%'
 """
+LISTENER = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
 LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
 
 
@@ -53,10 +57,15 @@ async def test_listener_that_hangs_is_noticed(
     await eventually_async(lambda: postgresql.psql(LISTENERS, database) == "1" or hints, SOON_S)
     session = store._listener._session
     first = await session.open()
-    first.terminate()
-    hints.clear()
-    await eventually_async(lambda: hints, SOON_S)
-    assert await session.open() is not first
+    frozen = identify(int(postgresql.psql(LISTENER, database)))
+    assert frozen is not None and send_signal(frozen, signal.SIGSTOP)
+    try:
+        hints.clear()
+        await eventually_async(lambda: hints, HUNG_S)
+        assert await session.open() is not first
+        await eventually_async(lambda: postgresql.psql(LISTENERS, database) == "2", SOON_S)
+    finally:
+        send_signal(frozen, signal.SIGCONT)
 
 
 async def test_posts_on_one_server_appear_on_timelines_open_at_another(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from snsnode.base.errors import Exhausted, Unavailable
-from snsnode.base.ids import PostId, RequestId
+from snsnode.base.ids import Epoch, PostId, RequestId, VmName
 from snsnode.store import sqlite_reader, sqlite_writer
 from snsnode.store.protocol import Posted
 from snsnode.store.sqlite import SqliteStore
@@ -15,6 +15,7 @@ from tests.store.conftest import ALICE, BOB, OpenSqlite, make_users
 from tests.store.faulty_disk import FaultyDisk, faulty_disk
 
 R1 = RequestId("r1")
+VM = VmName("vm2")
 
 
 @pytest.fixture
@@ -55,6 +56,25 @@ async def test_failed_fsync_is_no_acknowledgement_and_a_repeat_stores_once(
     for n in range(5):
         await store.post(ALICE, RequestId(f"r{n}"), "text")
     assert len(await store.posts_after(PostId(0), 10)) == 5
+
+
+async def test_failed_claim_is_said_to_every_write_until_one_succeeds(
+    store: SqliteStore, disk: FaultyDisk
+) -> None:
+    """What is written before it would carry the epoch of nobody: the one it replaces may still write."""
+    disk.failing = True
+    with pytest.raises(Exhausted):
+        await store.claim_epoch(VM, Epoch(1))
+    disk.failing = False
+    with pytest.raises(Exhausted, match="claim of an epoch is not settled"):
+        await store.post(ALICE, R1, "text")
+    assert (await store.users("", 10)).names == (ALICE, BOB)
+    refused, claimed = await asyncio.gather(
+        store.post(ALICE, R1, "text"), store.claim_epoch(VM, Epoch(1)), return_exceptions=True
+    )
+    assert isinstance(refused, Exhausted)
+    assert claimed == 1
+    assert (await store.post(ALICE, R1, "text")).post_id == 1
 
 
 async def test_concurrent_posts_share_an_fsync(store: SqliteStore, disk: FaultyDisk) -> None:
