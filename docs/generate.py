@@ -13,7 +13,7 @@ import click
 from snsnode.base import errors, ids
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.main import COMMANDS, snsctl
-from snsnode.social import hub, requests, sessions, timeline
+from snsnode.social import hub, requests, service, sessions, timeline
 from snsnode.spec.schema import schema_text
 from snsnode.store import sqlite_reader, sqlite_writer
 from snsnode.store.protocol import TIMELINE_POSTS
@@ -190,12 +190,17 @@ def _limits() -> Iterator[str]:
             ("timelines of one login", f"{sessions.TIMELINES_MAX}", "the oldest is ended: `exhausted`"),
             ("Session streams of one login", "1", "the older is ended: `already`"),
             ("calls in flight of one login", f"{sessions.CALLS_MAX}", "refused: `exhausted`"),
+            (
+                "logins and logouts in flight at one server",
+                f"{service.ADMITTING_MAX}",
+                "refused: `unavailable`; clients try again",
+            ),
             ("clients of one server", f"{sessions.SESSIONS_MAX}", "refused: `exhausted`"),
             ("calls and streams in flight at one server", f"{servers.CALLS_MAX}", "refused: RESOURCE_EXHAUSTED"),
             (
                 "writes, and reads, waiting for a SQLite store",
                 f"{sqlite_writer.QUEUE_MAX}, and {sqlite_reader.QUEUE_MAX}",
-                "refused: `exhausted`",
+                "refused: `unavailable`; clients try again",
             ),
             ("the store's disk", "full or read-only", "posts are refused: `exhausted`; reads go on"),
             (

@@ -22,6 +22,7 @@ from snsnode.social.sessions import LEASE_S, ClientSession, Sessions, Stream, ke
 from snsnode.social.timeline import Timeline
 from snsnode.store.protocol import Posted, Store
 
+ADMITTING_MAX = 2048  # logins and logouts in flight: half of what may wait for the store
 DRAIN_WITHIN_S = 1.5  # a stream whose reader reads nothing is left to the server's own grace
 LEASE_MS = int(LEASE_S * 1000)
 
@@ -41,6 +42,7 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
         self._leaving = False
         self._logins = 0
         self._calls: set[asyncio.Task[Any]] = set()  # of unary calls in flight
+        self._admissions = 0  # logins and logouts among them
         self._streams: dict[asyncio.Task[Any], Stream] = {}  # by the call's task
 
     @property
@@ -82,7 +84,7 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
 
     async def Login(self, request: social_pb2.LoginRequest, context: Any) -> social_pb2.LoginReply:  # noqa: N802
         """Take the name for this client, or take it up again."""
-        self._answering()
+        self._admitting()
         login = requests.login(request.caller)
         if self._leaving:
             raise _leaving()
@@ -102,7 +104,7 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
 
     async def Logout(self, request: social_pb2.LogoutRequest, context: Any) -> social_pb2.LogoutReply:  # noqa: N802
         """Free the name, wherever this client logged in."""
-        self._answering()
+        self._admitting()
         login = requests.login(request.caller)
         self._sessions.remove(login)
         with self._fence.watched():
@@ -242,6 +244,22 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
     def _end_streams(self) -> None:
         for stream in self._streams.values():
             stream.end(_leaving())
+
+    def _admitting(self) -> None:
+        """Note a call of somebody who need not be logged in, and so is held to no limit of a login's own.
+
+        Raises:
+            Unavailable: ``ADMITTING_MAX`` are in flight; the rest of the store's queue is for those who are in.
+        """
+        if self._admissions >= ADMITTING_MAX:
+            raise Unavailable(f"cannot log in or out: {ADMITTING_MAX} do already; try again in a moment")
+        self._admissions += 1
+        self._answering()
+
+        def ended(_: object) -> None:
+            self._admissions -= 1
+
+        _this_task().add_done_callback(ended)
 
     def _answering(self) -> None:
         """Note a unary call in flight, until its task is done: then the reply has been sent, too."""
