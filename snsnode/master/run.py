@@ -118,7 +118,8 @@ class _Master:
             # The port first: one that is somebody else's costs no epoch.
             with contextlib.closing(reserve(self._config.endpoint("master"), PORT_WAIT_S)):
                 # The epoch rises, durably, before we answer: what a predecessor left in flight is refused.
-                await self._become(Epoch(epochs.read(self._vm_dir) + 1))
+                if not await self._begin(stop):
+                    return
                 # We listen last: clients and probes shall be refused at once, not left waiting in a backlog.
                 self._add_services(server, local)
                 await server.start()
@@ -178,6 +179,19 @@ class _Master:
         await server.stop(GRACE_S)
 
     # --- epochs -----------------------------------------------------------------------------------------------
+
+    async def _begin(self, stop: asyncio.Event) -> bool:
+        """Be a new incarnation; False where we are stopped before: the store may let nobody in for long."""
+        becoming = asyncio.create_task(self._become(Epoch(epochs.read(self._vm_dir) + 1)), name="claim")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait((becoming, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if becoming.done():
+                becoming.result()
+            return becoming.done()
+        finally:
+            becoming.cancel()
+            stopping.cancel()
 
     async def _become(self, at_least: Epoch) -> None:
         """Be the incarnation with an epoch of ``at_least``, or above the store's where that is higher.

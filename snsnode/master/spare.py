@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 
 from snsnode.base.errors import SnsError
 from snsnode.node import budget, intent
@@ -22,7 +23,7 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import state_of
 from snsnode.observe.journal import Journal
 from snsnode.pair.fence import await_death, kill_and_await
-from snsnode.pair.machine import LATE_S, Cause
+from snsnode.pair.machine import LATE_S, SILENT_MIN_S, Cause
 from snsnode.pair.spawn import spawn
 from snsnode.transport.health import is_serving
 
@@ -34,7 +35,9 @@ SLAVE_SOCKET = "unix:run/slave.sock"  # relative to the working directory: a soc
 
 async def wait_for_turn(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
     """Stand by; True when this process is to become the master, False when it is to leave."""
-    ours = live_holder(vm_dir, "slave")
+    found = live_holder(vm_dir, "slave")
+    # Ours is our parent. Where it died while we imported, who holds its role now has a spare of its own.
+    ours = found if found is not None and found.identity.pid == os.getppid() else None
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(_end_hung_slave(config, vm_dir, ours), name="watch-of-slave")
         word = await _word(stop)
@@ -66,6 +69,7 @@ async def _word(stop: asyncio.Event) -> bytes:
 async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | None) -> None:
     """End our slave when it has not answered for longer than the master, its first guard, would wait."""
     keepalive = config.keepalive
+    silence_s = max(keepalive.silence_s, SILENT_MIN_S) + keepalive.interval_s
     # From the sleep to the answer: we may be frozen, and go on, in the middle of either.
     look_max_s = keepalive.interval_s + keepalive.timeout_s + LATE_S
     answered_s = time.monotonic()
@@ -79,7 +83,7 @@ async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | Non
         late = time.monotonic() - look_s > look_max_s  # we did not run: we know nothing
         if answers or late:
             answered_s = time.monotonic()
-        elif time.monotonic() - answered_s > keepalive.silence_s + keepalive.interval_s:
+        elif time.monotonic() - answered_s > silence_s:
             log.warning("the slave, process %d, does not answer: ending it", slave.identity.pid)
             Journal(vm_dir.journal, config.vm, "spare").write(
                 "slave-down", cause=Cause.SILENT.value, partner_pid=slave.identity.pid
@@ -90,48 +94,78 @@ async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | Non
 
 async def _guard(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: Holder | None) -> bool:
     """Stand by beside the master, without the slave ``dead``."""
-    since_s = time.monotonic()
+    since_s = looked_s = time.monotonic()
     while not stop.is_set():
-        if intent.must_not_run(vm_dir, "master") or intent.is_stopped(vm_dir, "slave"):
+        if _must_leave(vm_dir):
             return False
         slave = live_holder(vm_dir, "slave")
         # Ours closed its line before the kernel called it dead: only another one is a new guard.
         if slave is not None and slave != dead:
             return False
+        now_s = time.monotonic()
+        late = now_s - looked_s > LOOK_EVERY_S + LATE_S  # we did not run: we know nothing
+        # Nor is it silence where nobody is to launch a slave, or where the budget says when.
+        if late or not intent.may_start(vm_dir, "slave") or budget.is_waiting(vm_dir):
+            since_s = now_s
+        looked_s = now_s
         master = live_holder(vm_dir, "master")
         if master is not None:
-            if time.monotonic() - since_s > config.keepalive.silence_s and intent.may_start(vm_dir, "slave"):
-                await _launch_slave(vm_dir, config)
-                since_s = time.monotonic()
+            if now_s - since_s > config.keepalive.silence_s:
+                await _launch_slave(vm_dir, config, stop)
+                since_s = looked_s = time.monotonic()
             await await_death(master.identity, LOOK_EVERY_S)
         elif is_locked(vm_dir, "master"):
             await asyncio.sleep(0.005)  # somebody takes the role right now and has not announced itself yet
         elif intent.is_paused(vm_dir):
             await asyncio.sleep(LOOK_EVERY_S)
-        else:
-            return await _rescue(vm_dir, config)
+        elif await _rescue(vm_dir, config, stop):
+            return True
     return False
 
 
-async def _rescue(vm_dir: VmDir, config: NodeConfig) -> bool:
+def _must_leave(vm_dir: VmDir) -> bool:
+    return intent.must_not_run(vm_dir, "master") or intent.is_stopped(vm_dir, "slave")
+
+
+async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
+    """Wait as the budget says; True where it is still for us to become the master."""
     spent, wait_s = budget.withdraw(vm_dir, config.restart, "master", random.random())
     budget.count(vm_dir, "slave")  # it died too: as a master we launch it at once, and nobody else counts it
     Journal(vm_dir.journal, config.vm, "spare").write(
         "rescue", cause="master and slave died", wait_ms=round(wait_s * 1000), restarts=spent.delayed
     )
-    await asyncio.sleep(wait_s)
-    return True
+
+    def is_ours() -> bool:
+        others = (live_holder(vm_dir, "master"), live_holder(vm_dir, "slave"))
+        return not (any(others) or _must_leave(vm_dir) or intent.is_paused(vm_dir))
+
+    return await _wait(wait_s, stop, is_ours)
 
 
-async def _launch_slave(vm_dir: VmDir, config: NodeConfig) -> None:
+async def _launch_slave(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
     """Launch the slave in the master's place; one that comes second finds the lock taken, and leaves."""
     spent, wait_s = budget.withdraw(vm_dir, config.restart, "slave", random.random())
     Journal(vm_dir.journal, config.vm, "spare").write(
         "slave-launch", cause="the master launches no slave", wait_ms=round(wait_s * 1000), restarts=spent.delayed
     )
-    await asyncio.sleep(wait_s)
-    if live_holder(vm_dir, "slave") is None and intent.may_start(vm_dir, "slave"):
+
+    def is_ours() -> bool:
+        if live_holder(vm_dir, "master") is None or live_holder(vm_dir, "slave") is not None:
+            return False
+        return intent.may_start(vm_dir, "slave")
+
+    if await _wait(wait_s, stop, is_ours) and is_ours():
         try:
             spawn(vm_dir, config, "slave")
         except SnsError as error:
             log.error("%s", error.message)
+
+
+async def _wait(wait_s: float, stop: asyncio.Event, is_ours: Callable[[], bool]) -> bool:
+    """Wait ``wait_s``; False as soon as we are stopped, or what we wait for is no longer ours to do."""
+    until_s = time.monotonic() + wait_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        if stop.is_set() or not is_ours():
+            return False
+        await asyncio.sleep(min(left_s, LOOK_EVERY_S))
+    return not stop.is_set()

@@ -81,6 +81,11 @@ def read(vm_dir: VmDir) -> Budget:
         return Budget()
 
 
+def is_waiting(vm_dir: VmDir) -> bool:
+    """Tell whether somebody waits before a restart, as the budget told it: it is not hanging."""
+    return any(at_s > time.monotonic() for at_s in _last(vm_dir).recent_s)
+
+
 def withdraw(
     vm_dir: VmDir, rule: Restart, role: str, unit: float, *, hopeless: bool = False
 ) -> tuple[Budget, float]:

@@ -47,6 +47,7 @@ class RoleLock:
         self._descriptor = -1
         self._epoch, self._config = 0, ""
         self._since_s = 0.0
+        self._announced = False
 
     def take(self, within_s: float = 0.0) -> None:
         """Take the lock, waiting at most ``within_s`` for a dying holder.
@@ -73,7 +74,7 @@ class RoleLock:
     def announce(self, *, epoch: int = 0, config: str = "") -> None:
         """Write the pid file: this process holds the role. May be called again with other values."""
         identity = me()
-        self._epoch, self._config = epoch, config
+        self._epoch, self._config, self._announced = epoch, config, True
         rest = {
             "start_ticks": identity.start_ticks,
             "boot_id": identity.boot_id,
@@ -86,15 +87,26 @@ class RoleLock:
     def keep(self) -> None:
         """Take the lock anew where its file was removed or replaced: a lock on a lost file keeps nobody out.
 
+        So it is with the pid file: of a holder whom nobody can name nobody takes care.
+
         Raises:
             Held: another process has taken the new file's lock meanwhile.
         """
-        if self._descriptor < 0 or self._is_in_place():
+        if self._descriptor < 0:
+            return
+        if self._is_in_place():
+            if self._announced and not self._is_announced():
+                with contextlib.suppress(OSError):  # a full disk; the next look tries again
+                    self.announce(epoch=self._epoch, config=self._config)
             return
         lost, self._descriptor = self._descriptor, -1
         os.close(lost)
         self.take()
         self.announce(epoch=self._epoch, config=self._config)
+
+    def _is_announced(self) -> bool:
+        found = read_holder(self._vm_dir, self.name)
+        return found is not None and found.identity == me()
 
     def _is_in_place(self) -> bool:
         try:

@@ -12,18 +12,22 @@ LOOK_EVERY_S = 0.5
 
 
 async def follow_config(vm_dir: VmDir, on_change: Callable[[NodeConfig], None]) -> None:
-    """Call ``on_change`` with the new configuration each time the file was replaced by a readable one."""
-    seen = _stamp(vm_dir)
+    """Call ``on_change`` with the configuration now, and each time the file was replaced by a readable one.
+
+    Now, because who follows may have read the file long ago: a spare did when it began to wait.
+    """
+    seen = None
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
-        now = _stamp(vm_dir)
+        now = stamp(vm_dir)
         if now != seen and now is not None:
             seen = now
             with contextlib.suppress(ConfigError):  # a damaged file changes nothing; the next start refuses it
                 on_change(load(vm_dir.path))
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _stamp(vm_dir: VmDir) -> tuple[int, int] | None:
+def stamp(vm_dir: VmDir) -> tuple[int, int] | None:
+    """Return what changes with every new ``node.json``; None where there is none."""
     try:
         stat = (vm_dir.path / FILENAME).stat()
     except OSError:

@@ -29,6 +29,7 @@ from snsnode.pair.spawn import Child
 log = logging.getLogger(__name__)
 
 STARTING_LOOK_S = 0.005  # how often a starting partner's progress is looked for
+EXIT_CODES_MAX = 16
 BEATS_AT_ONCE = 2  # outstanding KeepAlives at most
 UNANNOUNCED_S = 2.0  # at our end a starting partner has this long to take its role, or to be stopped too
 PLANNED_S = 5.0  # an end so soon after a stop intent was seen is the one that was asked for
@@ -172,6 +173,8 @@ class Watch:
             if code is not None:
                 self._children.remove(child)
                 self._exit_codes[child.identity] = code
+                if len(self._exit_codes) > EXIT_CODES_MAX:  # some ended before they were anybody's partner
+                    del self._exit_codes[next(iter(self._exit_codes))]
                 log.info("%s (process %d) ended with %d", self._partner.role, child.identity.pid, code)
 
     async def _end_unannounced(self) -> None:

@@ -20,6 +20,8 @@ from snsnode.node.config import NodeConfig
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
+from snsnode.pair.machine import LATE_S
+from snsnode.pair.reload import stamp
 from snsnode.pair.spawn import Child, spawn
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class SpareKeeper:
         self._vm_dir = vm_dir
         self._config = config
         self._child: Child | None = None
-        self._born_of = 0  # the code's fingerprint when the spare was started
+        self._born_of: object = None  # the fingerprint of code and configuration when the spare was started
+        self._looked_s = time.monotonic()
         self._not_before_s = 0.0
         self._failures = 0
         self._leaving: tuple[Child, float] | None = None  # dismissed, and when to kill it
@@ -74,6 +77,10 @@ class SpareKeeper:
             self._see_off(LEAVES_WITHIN_S)
 
     def _look(self) -> None:
+        now_s = time.monotonic()
+        if self._sent is not None and now_s - self._looked_s > LOOK_EVERY_S + LATE_S:
+            self._sent = self._sent[0], now_s + TAKES_OVER_WITHIN_S  # we did not run; nor did it, perhaps
+        self._looked_s = now_s
         self._see_off(0.0)
         self._end_deaf()
         if self._child is not None:
@@ -82,8 +89,8 @@ class SpareKeeper:
                 self._ended(code)
             elif self._failures and self._is_ready(self._child):
                 self._failures = 0
-            elif _fingerprint() != self._born_of:
-                log.info("the code changed: a new spare")
+            elif self._fingerprint() != self._born_of:
+                log.info("the code or the configuration changed: a new spare")
                 self._dismiss()
         if self._is_wanted():
             self._end_useless_holder()
@@ -119,12 +126,15 @@ class SpareKeeper:
         return live_holder(self._vm_dir, "master") is not None
 
     def _start(self) -> None:
-        self._born_of = _fingerprint()
+        self._born_of = self._fingerprint()
         try:
             self._child = spawn(self._vm_dir, self._config, "master", "--spare", stdin=subprocess.PIPE)
         except SnsError as error:
             log.warning("%s", error.message)
             self._ended(None)
+
+    def _fingerprint(self) -> object:
+        return _code_fingerprint(), stamp(self._vm_dir)
 
     def _ended(self, code: int | None) -> None:
         self._child = None
@@ -186,7 +196,7 @@ _fingerprint_at_s = 0.0
 _fingerprint_value = 0
 
 
-def _fingerprint() -> int:
+def _code_fingerprint() -> int:
     """Return a number that changes when the installed code does; looked up at most every ``CODE_LOOK_S``."""
     global _fingerprint_at_s, _fingerprint_value
     now_s = time.monotonic()

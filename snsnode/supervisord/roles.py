@@ -45,6 +45,8 @@ class RoleProcess(Adopting):
 
     _relaunch_s: float | None = None  # monotonic; when the budget allows a new first launch
     _alone_since_s: float | None = None  # monotonic; a master lives, and neither slave nor spare
+    _spare_since_s: float | None = None  # monotonic; a spare lives, and nobody else
+    _looked_s = 0.0  # monotonic; when we last looked who of a pair without a slave lives
     _standstill = Standstill()
     _ended_frozen = False  # we ended the slave, so that a new one judges its master
     _code = 0  # exit code of our last own child
@@ -72,7 +74,7 @@ class RoleProcess(Adopting):
             guarded(self.config.options.logger, "look for a pair that hangs", self._judge_standstill)
 
     def _adopt(self, identity: Identity) -> None:
-        self._relaunch_s = None
+        self._relaunch_s = self._alone_since_s = self._spare_since_s = None
         self._ended_frozen = False
         super()._adopt(identity)
 
@@ -153,7 +155,7 @@ class RoleProcess(Adopting):
     # --- while nobody is this program -----------------------------------------------------------------------
 
     def _vacant(self) -> None:
-        if self.role == "router" or not self.laststart or self.asked:
+        if self.role == "router" or self.asked or not (self.laststart or self._partner_launches()):
             return
         if intent.is_stopped(self.vm_dir, self.role):
             if self.role == "slave":
@@ -161,7 +163,7 @@ class RoleProcess(Adopting):
             self._relaunch_s = None
             if self.state != ProcessStates.STOPPED:
                 self.change_state(ProcessStates.STOPPED)
-        elif self.state != ProcessStates.STOPPED or self.role == "slave":
+        elif self.state != ProcessStates.STOPPED or self.role == "slave" or not self.laststart:
             if self.state != ProcessStates.BACKOFF:
                 self._back_off("its partner restarts it")
             self.backoff = 0  # never FATAL: the pair does not give up, it slows down
@@ -176,10 +178,16 @@ class RoleProcess(Adopting):
     def _first_launch_if_all_dead(self) -> None:
         self._end_frozen_spare()
         now_s = time.monotonic()
+        if now_s - self._looked_s > standstill.LATE_S:  # we were away; what we remember is no evidence
+            self._alone_since_s = self._spare_since_s = None
+        self._looked_s = now_s
         # In this order: a spare that is sent in takes the master's lock before it lets go of its own.
         alive = [name for name in ("spare", "master", "slave") if is_locked(self.vm_dir, name)]
         wanted = intent.may_start(self.vm_dir, "slave")
-        abandoned = self._is_abandoned(now_s, master_alone=wanted and alive == ["master"])
+        # Who waits as the budget says is not hanging; but for a wait that is our own.
+        unguarded = wanted and (self._relaunch_s is not None or not budget.is_waiting(self.vm_dir))
+        abandoned = self._is_abandoned(now_s, master_alone=unguarded and alive == ["master"])
+        self._end_deaf_spare(now_s, spare_alone=unguarded and alive == ["spare"])
         if not wanted or (alive and not abandoned):
             self._relaunch_s = None
             return
@@ -209,6 +217,20 @@ class RoleProcess(Adopting):
         if frozen:  # it will not bring a slave; nor does it drain, or whoever stops it ends it
             patience_s = 0.0 if self._ended_frozen else min(ALONE_S, self._silence_s())
         return now_s - self._alone_since_s >= patience_s
+
+    def _end_deaf_spare(self, now_s: float, *, spare_alone: bool) -> None:
+        """End a spare that rescues nobody although nobody else is there: it hangs, and keeps us from it."""
+        if not spare_alone:
+            self._spare_since_s = None
+            return
+        self._spare_since_s = self._spare_since_s or now_s
+        spare = live_holder(self.vm_dir, "spare")
+        if now_s - self._spare_since_s < ALONE_S or spare is None or state_of(spare.identity) == "t":
+            return
+        if send_signal(spare.identity, signal.SIGKILL):
+            self.config.options.logger.warn(
+                f"snsnode: ended the spare (pid {spare.identity.pid}), which rescues nobody"
+            )
 
     def _end_frozen_spare(self) -> None:
         """End a spare that can neither rescue anybody, which would keep us from doing it, nor leave."""

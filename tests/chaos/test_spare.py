@@ -33,6 +33,19 @@ def test_frozen_spare_is_replaced(cluster: Cluster) -> None:
     assert scene.await_rest(cluster).pid == before.pid
 
 
+def test_spare_is_replaced_when_the_configuration_changed(cluster: Cluster) -> None:
+    before = scene.await_rest(cluster)
+    spare = cluster.process("vm2", "spare")
+    assert spare is not None
+    node = cluster.vm_dir("vm2").path / "node.json"
+    fresh = node.with_name("node.json.new")
+    fresh.write_text(node.read_text())
+    fresh.replace(node)
+    cluster.await_role("vm2", "spare", scene.BACK_WITHIN_S, other_than=spare.pid)
+    assert not is_alive(spare)
+    assert scene.await_rest(cluster).pid == before.pid
+
+
 def test_deadlocked_spare_that_is_sent_in_is_ended_and_a_cold_master_follows(cluster: Cluster) -> None:
     """Nobody can tell before: it holds its lock, and nothing asks it anything."""
     before = scene.await_rest(cluster)

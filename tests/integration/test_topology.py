@@ -1,12 +1,15 @@
 """The topology is edited in the YAML: what changed is restarted, added or removed, and nothing else is touched."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from snsnode.client import Client
+from snsnode.node.process import send_signal
+from tests.chaos.test_routers import told
 from tests.cluster import Cluster, running
 from tests.eventually import eventually
 from tests.ports import free_port
@@ -100,6 +103,19 @@ async def test_running_servers_and_clients_learn_of_a_new_router(cluster: Cluste
     async with Client([f"127.0.0.1:{port}"], "ida", deadline_s=10) as ida:
         assert (await ida.list())[0] == ["ida"]
     assert pids(cluster, "vm1", "vm2", "vm3") == before
+
+    # Nor does a spare forget it that has waited since before: alone, the new router hears of the successor.
+    first = cluster.signal("vm1", "router", signal.SIGSTOP)
+    try:
+        cluster.kill("vm2", "master")
+
+        def successor_is_known() -> bool:
+            reply = told(cluster, "vm9")
+            return reply is not None and {each.vm: each.epoch for each in reply.servers}["vm2"] == 2
+
+        await asyncio.to_thread(eventually, successor_is_known, 15)
+    finally:
+        send_signal(first, signal.SIGCONT)
 
 
 def test_a_taken_port_is_refused_with_its_holder_and_the_fix(cluster: Cluster) -> None:

@@ -299,3 +299,16 @@ def test_lines_of_the_kernels_table() -> None:
     )
     assert lock_module._devices_locked(table, 77) == {(0xFE, 0), (0, 0x1B)}
     assert lock_module._devices_locked(table, 7) == set()
+
+
+def test_lost_or_damaged_pid_file_is_written_again(vm: VmDir) -> None:
+    with taken(vm) as lock:
+        lock.keep()
+        assert not vm.pid("master").exists()  # nothing was announced yet
+        lock.announce(epoch=7, config="digest")
+        vm.pid("master").unlink()
+        lock.keep()
+        assert live_holder(vm, "master") == Holder(me(), 7, "digest")
+        vm.pid("master").write_text("")
+        lock.keep()
+        assert live_holder(vm, "master") == Holder(me(), 7, "digest")

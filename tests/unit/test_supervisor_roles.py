@@ -22,7 +22,7 @@ from snsnode.node.process import Identity, identify, state_of, wait_dead
 from snsnode.observe.journal import read
 from snsnode.supervisord.roles import RoleProcess
 from tests.eventually import eventually
-from tests.processes import sleeper
+from tests.processes import Sleeper, sleeper
 from tests.unit.test_supervisor_adoption import log_of, make
 
 RULE = Restart(intensity=1, period_s=3600, backoff_max_s=300)
@@ -280,14 +280,21 @@ def test_dead_master_without_its_stopped_slave_says_so(pair: Pair, partner: Iden
 
 
 @contextmanager
-def frozen_slave(pair: Pair) -> Iterator[Identity]:
-    """A frozen process that holds the slave's role, adopted by its program."""
+def holding(pair: Pair, role: str) -> Iterator[Sleeper]:
+    """A process that holds ``role``."""
     script = (
         "import sys; from pathlib import Path; from snsnode.node.lock import RoleLock;"
-        "from snsnode.node.paths import VmDir; lock = RoleLock(VmDir(Path(sys.argv[1])), 'slave');"
+        "from snsnode.node.paths import VmDir; lock = RoleLock(VmDir(Path(sys.argv[1])), sys.argv[2]);"
         "lock.take(); lock.announce(); hold()"
     )
-    with sleeper(script, str(pair.vm_dir.path)) as slave:
+    with sleeper(script, str(pair.vm_dir.path), role) as holder:
+        yield holder
+
+
+@contextmanager
+def frozen_slave(pair: Pair) -> Iterator[Identity]:
+    """A frozen process that holds the slave's role, adopted by its program."""
+    with holding(pair, "slave") as slave:
         slave.signal(signal.SIGSTOP, "T")
         pair.programs["slave"].look()
         yield slave.identity
@@ -347,3 +354,82 @@ def test_frozen_pair_that_is_not_meant_to_run_is_left_alone(
         intent.clear(pair.vm_dir, "slave")
         turn_for(pair, clock, 12)
         assert wait_dead(slave, 5)
+
+
+# --- a pair without a slave -------------------------------------------------------------------------------------
+
+
+def test_supervisord_that_begins_beside_a_master_launches_a_slave_where_it_brings_none(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 2)
+    assert pair.programs["slave"].state == ProcessStates.BACKOFF  # its partner restarts it
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+    turn_for(pair, clock, 3)
+    assert pair.forked == ["slave"]
+    assert [entry.fields["cause"] for entry in read(pair.vm_dir.journal)] == ["the master launches no slave"]
+
+
+def test_time_alone_counts_from_the_death_of_the_last_slave(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 3)
+    with holding(pair, "slave"):
+        turn_for(pair, clock, 60)
+        assert pair.programs["slave"].state == ProcessStates.RUNNING
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+    turn_for(pair, clock, 4)
+    assert pair.forked == ["slave"]
+
+
+def test_master_that_waits_as_the_budget_says_is_not_taken_for_one_that_hangs(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    _, wait_s = budget.withdraw(pair.vm_dir, RULE, "slave", 0.5, hopeless=True)
+    turn_for(pair, clock, int(wait_s) - 1)
+    assert pair.forked == []
+    turn_for(pair, clock, 15)
+    assert budget.read(pair.vm_dir).totals == {"slave": 2}  # and then it is
+
+
+def test_time_in_which_supervisord_did_not_run_is_nobody_s_silence(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 2)
+    clock.now_s += 100
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+
+
+def test_spare_that_rescues_nobody_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.programs["slave"].laststart = time.time()
+    with holding(pair, "spare") as spare:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 10)
+        assert spare.state == "S"
+        turn_for(pair, clock, 4)
+        assert wait_dead(spare.identity, 5)
+        os.waitid(os.P_PID, spare.identity.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 2)
+    assert pair.forked == ["slave"]
+
+
+def test_stop_of_a_master_that_was_never_here_is_recorded_where_its_slave_lives(pair: Pair) -> None:
+    """As after supervisord's own death, or at the first start: the slave is about to launch it."""
+    master = pair.programs["master"]
+    master.transition()
+    assert master.state == ProcessStates.STOPPED
+    with holding(pair, "slave"):
+        master.transition()
+        assert (master.state, master.spawnerr) == (ProcessStates.BACKOFF, "its partner restarts it")
+        master.kill(signal.SIGTERM)
+        assert intent.is_stopped(pair.vm_dir, "master")
+        master.transition()
+        assert master.state == ProcessStates.STOPPED
+    assert pair.forked == []

@@ -1,0 +1,13 @@
+"""The list of mutations is in step with the sources."""
+
+import pytest
+
+from tests.mutations import MUTATIONS, ROOT, Mutation
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.guard.replace(" ", "-"))
+def test_guard_stands_once_where_the_mutation_looks(mutation: Mutation) -> None:
+    assert (ROOT / mutation.file).read_text().count(mutation.old) == 1
+    assert mutation.new != mutation.old
+    for test in mutation.tests.split():
+        assert (ROOT / test).is_file()
