@@ -131,6 +131,20 @@ class Background:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread is gone."""
+        return not self._thread.is_alive()
+
+    def wait_ended(self) -> None:
+        """Wait until the last user has ended it.
+
+        Raises:
+            NotAllowed: the caller runs in the loop, and would wait for itself.
+        """
+        self.check_thread()
+        self._thread.join()
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -140,24 +154,30 @@ class Background:
 
 _guard = threading.Lock()
 _shared: Background | None = None
+_leaving: Background | None = None  # the one before, which may still be ending
 
 
 def acquire() -> Background:
-    """Return the process's background, which is started for its first user."""
+    """Return the process's background, which is started for its first user, once the one before has ended."""
     global _shared
-    with _guard:
-        if _shared is None:
-            _shared = Background()
-        _shared.users += 1
-        return _shared
+    while True:
+        with _guard:
+            before = _leaving
+            if _shared is None and (before is None or before.has_ended):
+                _shared = Background()
+            if _shared is not None:
+                _shared.users += 1
+                return _shared
+        assert before is not None
+        before.wait_ended()
 
 
 def release(background: Background) -> None:
     """Give it back; the last user waits until its thread has ended."""
-    global _shared
+    global _shared, _leaving
     with _guard:
         background.users -= 1
         if background.users:
             return
-        _shared = None
+        _shared, _leaving = None, background
     background.end()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snsnode.base.errors import AlreadyDone, DeadlineExceeded, InvalidInput, NotAllowed, NotFound, Unavailable
-from snsnode.client import Connected, Event, Post, SyncClient
+from snsnode.client import Connected, Event, Post, SyncClient, background
 from tests.client_rig import Cluster, running
 from tests.eventually import eventually, eventually_async
 from tests.ports import free_port
@@ -303,3 +303,32 @@ async def test_call_that_times_out_is_said_so(cluster: Cluster) -> None:
 
     await asyncio.to_thread(talk)
     await eventually_async(lambda: not client_threads(), within_s=WITHIN_S)
+
+
+def test_next_loop_begins_when_the_one_before_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpc.aio has one completion queue for a process: two loops would wake each other up."""
+    may_end = threading.Event()
+    end = background.Background.end
+
+    def end_later(ending: background.Background) -> None:
+        may_end.wait(WITHIN_S)
+        end(ending)
+
+    monkeypatch.setattr(background.Background, "end", end_later)
+    taken: list[background.Background] = []
+    first = background.acquire()
+    leaving = threading.Thread(target=background.release, args=(first,))
+    leaving.start()
+    eventually(lambda: background._shared is None, WITHIN_S)
+    coming = threading.Thread(target=lambda: taken.append(background.acquire()))
+    coming.start()
+    time.sleep(0.1)
+    assert not taken
+    assert len(client_threads()) == 1
+    may_end.set()
+    for thread in (leaving, coming):
+        thread.join(WITHIN_S)
+    assert taken and taken[0] is not first
+    assert len(client_threads()) == 1
+    background.release(taken[0])
+    assert client_threads() == []
