@@ -1,7 +1,7 @@
 PY := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type layers test chaos bench proto schema docs check
+.PHONY: setup fmt lint type layers test chaos bench mutations proto schema docs check
 setup:
 	bin/test --setup-only
 fmt:
@@ -17,7 +17,9 @@ test:
 chaos:
 	$(BIN)/pytest -m chaos
 bench:
-	$(PY) bench/store.py && $(PY) bench/recovery.py && $(PY) bench/throughput.py
+	for each in store recovery failover throughput scale; do $(PY) bench/$$each.py || exit 1; done
+mutations:
+	$(PY) -m tests.mutations
 proto:
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -Isnsnode/rpc=proto --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. proto/*.proto
 schema:

@@ -95,7 +95,8 @@ class BenchCluster:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets, ports = [], []
+    sockets: list[socket.socket] = []
+    ports: list[int] = []
     candidate = 30_000 + os.getpid() % 2_000  # tests take theirs below
     while len(ports) < count:
         candidate += 1

@@ -7,14 +7,15 @@ one run, on one disk (``--folder``; a tmpfs would flatter the fsyncs).
 
 import argparse
 import asyncio
-import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import apsw
+from figures import Targets, show
 
 from snsnode.base.ids import ClientId, RequestId, UserName, new_request_id
 from snsnode.store.protocol import Login
@@ -29,10 +30,18 @@ SLICES = 15
 FOLLOWERS = (10, 10_000)
 TEXT = "x" * 60
 AUTHOR = UserName("author")
+TARGETS: Targets = {
+    "posts_group_to_single": (">=", 4.0),
+    "post_cost_many_to_few_followers": ("<=", 1.2),
+    "timelines_200_to_10_followees": (">=", 0.5),
+    "postgresql_synchronous_posts_group_to_single": (">=", 4.0),
+    "postgresql_post_cost_many_to_few_followers": ("<=", 1.2),
+    "postgresql_timelines_200_to_10_followees": (">=", 0.25),
+}
 
 
 def main() -> None:
-    """Measure, and print a table or one JSON object."""
+    """Measure, and print a table or one JSON object; exit code 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--posts", type=int, default=1_000_000, help="posts under the timelines (default 10^6)")
@@ -49,11 +58,7 @@ def main() -> None:
 
         measured = store_postgresql.measure(arguments.posts, arguments.seconds)
         figures |= {f"postgresql_{name}": figure for name, figure in measured.items()}
-    if arguments.json:
-        print(json.dumps(figures, indent=2))
-        return
-    for name, figure in figures.items():
-        print(f"{name:<52} {figure:>12,.2f}")
+    sys.exit(show(figures, TARGETS, as_json=arguments.json))
 
 
 async def measure(folder: Path, posts: int, seconds: float) -> dict[str, float]:

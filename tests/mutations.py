@@ -1,0 +1,282 @@
+"""Take one guard away at a time and see its test fail: python -m tests.mutations [WORD…] [--markdown]
+
+Works on a copy of the tree, with the copy first on the path of everything that is started. Each mutation is the
+least edit that takes a guard away; its tests must fail with it, and ``--without`` shows that they pass before.
+WORD chooses the mutations whose guard contains it. Exit code 1 where no test missed a guard. A test of the suite
+keeps the list in step with the sources.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+WITHIN_S = 300
+_COPIED = ("snsnode", "tests", "conf", "proto", "docs", "bench", "bin", "pyproject.toml", "setup.cfg", "README.md")
+
+
+class Mutation(NamedTuple):
+    """``guard`` in words; ``old`` stands once in ``file`` and becomes ``new``; one of ``tests`` must then fail."""
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = (
+    Mutation(
+        "a watcher that was late judges nobody",
+        "snsnode/pair/machine.py",
+        "    if _is_late(state, now_s):\n        state = _forgive(state, now_s, rules)\n",
+        "",
+        "tests/unit/test_pair_verdicts.py",
+    ),
+    Mutation(
+        "a stop ends the wait for a restart",
+        "snsnode/pair/machine.py",
+        "    if not wanted:  # I2",
+        "    if False:  # I2",
+        "tests/property/test_pair_machine.py tests/unit/test_pair_machine.py",
+    ),
+    Mutation(
+        "nothing is launched before the old one is dead",
+        "snsnode/pair/machine.py",
+        "    return condemned, (Clear(state.partner, cause),)",
+        "    return condemned, (Clear(state.partner, cause), Launch(cause))",
+        "tests/property/test_pair_machine.py tests/unit/test_pair_verdicts.py",
+    ),
+    Mutation(
+        "one look at state T is not enough",
+        "snsnode/pair/machine.py",
+        "if state.stopped_seen >= 2:",
+        "if state.stopped_seen >= 1:",
+        "tests/unit/test_pair_verdicts.py",
+    ),
+    Mutation(
+        "a partner whose progress moves may miss beats for the whole silence",
+        "snsnode/pair/machine.py",
+        "now_s - state.beat_s > max(rules.silence_s, SILENCE_MIN_S)",
+        "now_s - state.beat_s > 0",
+        "tests/unit/test_pair_verdicts.py",
+    ),
+    Mutation(
+        "the condemned one is killed before it is replaced",
+        "snsnode/pair/watch.py",
+        "        await kill_and_await(partner)\n",
+        "",
+        "tests/chaos/test_hung.py",
+    ),
+    Mutation(
+        "a recycled pid is never shot",
+        "snsnode/node/process.py",
+        "    # Checked after opening: the pidfd pins whoever it is, so the answer cannot go stale.\n"
+        "    if is_alive(identity):",
+        "    if True:",
+        "tests/unit/test_node_process.py",
+    ),
+    Mutation(
+        "one process for each role",
+        "snsnode/node/lock.py",
+        "                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        "tests/unit/test_node_lock.py",
+    ),
+    Mutation(
+        "the epoch rises with each incarnation",
+        "snsnode/master/run.py",
+        "Epoch(epochs.read(self._vm_dir) + 1)",
+        "Epoch(epochs.read(self._vm_dir))",
+        "tests/chaos/test_hung.py tests/chaos/test_spare.py tests/chaos/test_both_die.py",
+    ),
+    Mutation(
+        "the store refuses a replaced incarnation (SQLite)",
+        "snsnode/store/sqlite_batch.py",
+        "    if newest <= incarnation.epoch:",
+        "    if True:",
+        "tests/conformance/test_epochs.py",
+    ),
+    Mutation(
+        "a repeated request id is one post (SQLite)",
+        "snsnode/store/sqlite_writes.py",
+        "        if first_text == text:",
+        "        if False:",
+        "tests/conformance/test_posts.py",
+    ),
+    Mutation(
+        "the restart budget is limited",
+        "snsnode/node/budget.py",
+        "    elif delayed == 0 and len(within) < rule.intensity:",
+        "    elif True:",
+        "tests/unit/test_node_budget.py tests/property/test_node_budget.py",
+    ),
+    Mutation(
+        "exit 78 goes straight to the longest delay",
+        "snsnode/pair/watch.py",
+        "hopeless=code == EXIT_CONFIG",
+        "hopeless=False",
+        "tests/chaos/test_crash_loop.py",
+    ),
+    Mutation(
+        "a stop keeps the partner from restarting",
+        "snsnode/node/intent.py",
+        "    return is_stopped(vm_dir, role) or is_shutting_down(vm_dir)",
+        "    return is_shutting_down(vm_dir)",
+        "tests/unit/test_node_intent.py tests/chaos/test_stop.py",
+    ),
+    Mutation(
+        "a pause suspends restarting",
+        "snsnode/node/intent.py",
+        "    return not (must_not_run(vm_dir, role) or is_paused(vm_dir))",
+        "    return not must_not_run(vm_dir, role)",
+        "tests/unit/test_node_intent.py tests/integration/test_why.py",
+    ),
+    Mutation(
+        "an orphaned spare takes a dead master's place",
+        "snsnode/master/spare.py",
+        "        elif await _rescue(vm_dir, config, stop):",
+        "        elif await asyncio.sleep(LOOK_EVERY_S):",
+        "tests/chaos/test_both_die.py",
+    ),
+    Mutation(
+        "a spare that was frozen while it asked knows nothing",
+        "snsnode/master/spare.py",
+        "        if answers or late:",
+        "        if answers:",
+        "tests/unit/test_master_spare.py",
+    ),
+    Mutation(
+        "a wholly dead pair gets a new first launch from supervisord",
+        "snsnode/supervisord/roles.py",
+        "                self._first_launch_if_all_dead()\n",
+        "                pass\n",
+        "tests/chaos/test_both_die.py",
+    ),
+    Mutation(
+        "supervisord starts nothing that its partner starts",
+        "snsnode/supervisord/roles.py",
+        '        if self.role != "router" and (self.laststart or self._partner_launches()):',
+        "        if False:",
+        "tests/unit/test_supervisor_roles.py",
+    ),
+    Mutation(
+        "a stop from supervisorctl is recorded before the signal",
+        "snsnode/supervisord/roles.py",
+        "                intent.stop(self.vm_dir, self.role)\n",
+        "                pass\n",
+        "tests/unit/test_supervisor_roles.py tests/integration/test_adoption.py",
+    ),
+    Mutation(
+        "a stale pid file makes no victim",
+        "snsnode/supervisord/foreign.py",
+        "        return found if started_s <= written_s + _CLOCK_SLACK_S else None",
+        "        return found",
+        "tests/unit/test_supervisor_adoption.py",
+    ),
+    Mutation(
+        "a launcher whose end is seen late is an attempt",
+        "snsnode/supervisord/foreign.py",
+        "        self.backoff = max(self.backoff, self._fruitless)\n",
+        "",
+        "tests/unit/test_supervisor_adoption.py",
+    ),
+    Mutation(
+        "a start that no restart can help ends at once",
+        "snsnode/control/start.py",
+        "    if logs.is_hopeless(role) and not is_locked(vm.dir, role):",
+        "    if False:",
+        "tests/integration/test_start_errors.py",
+    ),
+    Mutation(
+        "routers refuse an epoch that was replaced",
+        "snsnode/router/table.py",
+        "    if server.epoch > known.epoch or (server.epoch == known.epoch and not known.down):",
+        "    if True:",
+        "tests/unit/test_router_table.py",
+    ),
+    Mutation(
+        "a router that did not run expires nobody",
+        "snsnode/router/table.py",
+        "    if late or deaf:",
+        "    if deaf:",
+        "tests/unit/test_router_leases.py",
+    ),
+    Mutation(
+        "silence of all servers is the router's own fault",
+        "snsnode/router/table.py",
+        "    if late or deaf:",
+        "    if late:",
+        "tests/unit/test_router_leases.py",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen mutations and print what became of each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only guards that contain it")
+    parser.add_argument("--markdown", action="store_true", help="print a table")
+    parser.add_argument("--without", action="store_true", help="first run the tests without the mutation")
+    chosen = parser.parse_args(arguments)
+    unnoticed = 0
+    if chosen.markdown:
+        print("| guard taken away | in | test that fails |\n|---|---|---|")
+    for mutation in MUTATIONS:
+        if chosen.words and not any(word in mutation.guard for word in chosen.words):
+            continue
+        began_s = time.monotonic()
+        if chosen.without and (failed := failing(None, mutation.tests)):
+            print(f"{mutation.guard}: {failed} fails without the mutation", file=sys.stderr)
+            unnoticed += 1
+        test = failing(mutation, mutation.tests)
+        unnoticed += not test
+        shown = f"`{test}`" if test else "NONE"
+        if chosen.markdown:
+            print(f"| {mutation.guard} | `{Path(mutation.file).name}` | {shown} |", flush=True)
+        else:
+            print(f"{mutation.guard}: {shown} ({time.monotonic() - began_s:.0f} s)", flush=True)
+    return 1 if unnoticed else 0
+
+
+def failing(mutation: Mutation | None, tests: str) -> str:
+    """Return the first of ``tests`` that fails with ``mutation``; "" where none does."""
+    with tempfile.TemporaryDirectory(prefix="sns-") as folder:
+        copy = Path(folder)
+        for name in _COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        if mutation is not None:
+            file = copy / mutation.file
+            file.write_text(file.read_text().replace(mutation.old, mutation.new))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": str(copy)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+        found = re.search(r"^(?:FAILED|ERROR) \S+?::([\w:]+)", done.stdout, re.MULTILINE)
+        if done.returncode not in (0, 1) or (done.returncode == 1 and not found):
+            raise RuntimeError(done.stdout[-2000:])
+        return found[1] if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
