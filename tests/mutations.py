@@ -143,7 +143,7 @@ MUTATIONS = (
     Mutation(
         "an orphaned spare takes a dead master's place",
         "snsnode/master/spare.py",
-        "        elif await _rescue(vm_dir, config, stop):",
+        "        elif await _rescue(vm_dir, config, stop, dead):",
         "        elif await asyncio.sleep(LOOK_EVERY_S):",
         "tests/chaos/test_both_die.py",
     ),
@@ -164,7 +164,7 @@ MUTATIONS = (
     Mutation(
         "supervisord starts nothing that its partner starts",
         "snsnode/supervisord/roles.py",
-        '        if self.role != "router" and (self.laststart or self._partner_launches()):',
+        '        if self.role == "slave" and (self.laststart or self._partner_launches()):',
         "        if False:",
         "tests/unit/test_supervisor_roles.py",
     ),

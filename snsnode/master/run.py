@@ -224,10 +224,11 @@ class _Master:
                 return epoch
 
     async def _claim_later(self) -> None:
-        while not self._claimed:
+        while True:  # a later claim, which a router brought about, may find no room either
             await asyncio.sleep(CLAIM_RETRY_S)
-            with contextlib.suppress(Exhausted):  # the store may be above us, and the disk take no record of that
-                await self._become(self._registration.epoch)
+            if not self._claimed:
+                with contextlib.suppress(Exhausted):  # the store may be above us, and the disk full
+                    await self._become(self._registration.epoch)
 
     async def _raise_epoch(self, known: Epoch) -> Epoch:
         """Rise above what a router knows of us: our folder was wiped, or we were declared dead."""

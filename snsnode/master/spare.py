@@ -118,8 +118,10 @@ async def _guard(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: H
             await asyncio.sleep(0.005)  # somebody takes the role right now and has not announced itself yet
         elif intent.is_paused(vm_dir):
             await asyncio.sleep(LOOK_EVERY_S)
-        elif await _rescue(vm_dir, config, stop):
+        elif await _rescue(vm_dir, config, stop, dead):
             return True
+        else:
+            await asyncio.sleep(LOOK_EVERY_S)
     return False
 
 
@@ -127,7 +129,7 @@ def _must_leave(vm_dir: VmDir) -> bool:
     return intent.must_not_run(vm_dir, "master") or intent.is_stopped(vm_dir, "slave")
 
 
-async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
+async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: Holder | None) -> bool:
     """Wait as the budget says; True where it is still for us to become the master."""
     spent, wait_s = budget.withdraw(vm_dir, config.restart, "master", random.random())
     budget.count(vm_dir, "slave")  # it died too: as a master we launch it at once, and nobody else counts it
@@ -136,8 +138,9 @@ async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> boo
     )
 
     def is_ours() -> bool:
-        others = (live_holder(vm_dir, "master"), live_holder(vm_dir, "slave"))
-        return not (any(others) or _must_leave(vm_dir) or intent.is_paused(vm_dir))
+        if live_holder(vm_dir, "master") is not None or live_holder(vm_dir, "slave") not in (None, dead):
+            return False
+        return not (_must_leave(vm_dir) or intent.is_paused(vm_dir))
 
     return await _wait(wait_s, stop, is_ours)
 

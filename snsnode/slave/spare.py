@@ -16,7 +16,7 @@ import snsnode
 from snsnode.base.backoff import Backoff
 from snsnode.base.errors import SnsError
 from snsnode.node import intent
-from snsnode.node.config import NodeConfig
+from snsnode.node.config import NodeConfig, load
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
@@ -89,7 +89,7 @@ class SpareKeeper:
                 self._ended(code)
             elif self._failures and self._is_ready(self._child):
                 self._failures = 0
-            elif self._fingerprint() != self._born_of:
+            elif self._fingerprint() != self._born_of and self._is_readable():
                 log.info("the code or the configuration changed: a new spare")
                 self._dismiss()
         if self._is_wanted():
@@ -135,6 +135,14 @@ class SpareKeeper:
 
     def _fingerprint(self) -> object:
         return _code_fingerprint(), stamp(self._vm_dir)
+
+    def _is_readable(self) -> bool:
+        """Tell whether a new spare could read the configuration; else the one that has the old is worth more."""
+        try:
+            load(self._vm_dir.path)
+        except SnsError:
+            return False
+        return True
 
     def _ended(self, code: int | None) -> None:
         self._child = None

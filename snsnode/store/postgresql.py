@@ -62,14 +62,13 @@ class PostgresqlStore:
         """
         connector = Connector(parse_url(url, home))
         first = await connector.connect()
+        what = f"cannot open the store {connector.target}"
+        overdue = Unavailable(f"{what}: its schema is locked, or its server hangs; try again")
         try:
-            with limited(first.connection, MIGRATE_S) as expired:
+            with limited(first.connection, MIGRATE_S, overdue):
                 await migrate(first.connection, f"the store {connector.target}")
         except BaseException:
             first.connection.terminate()
-            if expired():
-                what = f"cannot open the store {connector.target}"
-                raise Unavailable(f"{what}: its schema is locked, or its server hangs; try again") from None
             raise
         if not first.fsync:
             _log.warning("the store at %s runs with fsync off: a loss of power may lose posts", first.host)

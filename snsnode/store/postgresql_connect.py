@@ -6,7 +6,7 @@ driver's own list of hosts has one limit over all of them, so that a hung host h
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ VERSION_MIN = 14_00_00  # the oldest that is still maintained, and the first tha
 _SQL = statements("postgresql")
 # Every statement seeks in an index: a plan that was made while the tables were small must not scan later.
 _PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+CUT_S = 1.0  # a COPY that waits for room to send does not hear that its connection was cut
 _SETTINGS = {
     **_PLANS,
     "application_name": "snsnode",
@@ -47,23 +48,38 @@ class Connected:
 
 
 @contextmanager
-def limited(connection: Any, within_s: float) -> Iterator[Callable[[], bool]]:
-    """Cut ``connection`` where the block takes longer, which then fails; yield what tells whether it was cut.
+def limited(connection: Any, within_s: float, overdue: SnsError) -> Iterator[None]:
+    """Cut ``connection`` where the block, which uses it in this task, takes longer, and raise ``overdue``.
 
     Not asyncio.timeout: a cancelled transaction first waits for a word of the server, which may never come.
     """
-    cut = False
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    cut = cancelled = False
+    timers: list[asyncio.TimerHandle] = []
 
     def cut_it() -> None:
         nonlocal cut
         cut = True
         connection.terminate()
+        timers.append(loop.call_later(CUT_S, cancel))
 
-    timer = asyncio.get_running_loop().call_later(within_s, cut_it)
+    def cancel() -> None:
+        nonlocal cancelled
+        cancelled = task.cancel()
+
+    timers.append(loop.call_later(within_s, cut_it))
     try:
-        yield lambda: cut
+        yield
+    except BaseException:
+        if cancelled:
+            task.uncancel()
+        if cut:
+            raise overdue from None
+        raise
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
 class Connector:

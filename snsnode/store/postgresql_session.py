@@ -33,6 +33,7 @@ class Session:
         self._verb = verb
         self._connected: Connected | None = None
         self._warning = ""
+        self._asked = False  # whether the last try reached a server
         self._closed = False
 
     def adopt(self, connected: Connected) -> None:
@@ -56,7 +57,7 @@ class Session:
             try:
                 return await self._once(ask)
             except SnsError as error:
-                failure, unknown = Unavailable(error.message), True
+                failure, unknown = Unavailable(error.message), unknown or self._asked
             except DRIVER_ERRORS as error:
                 what = kind(error)
                 failure = final_error(error, self._verb)
@@ -66,7 +67,7 @@ class Session:
                     raise
                 if what is Kind.LOST:
                     self.drop()
-                    unknown = True
+                    unknown = unknown or not isinstance(failure, Exhausted)  # "read-only" stored nothing
             pause_s = _BACKOFF.step_s(failed)
             failed += 1
             if self._closed or time.monotonic() + pause_s >= give_up_at_s:
@@ -107,7 +108,9 @@ class Session:
                 await connected.connection.close(timeout=COMMAND_S)
 
     async def _once(self, ask: Ask[_T]) -> _T:
+        self._asked = False
         connection = await self.open()
+        self._asked = True
         self._warning = ""
         running = asyncio.ensure_future(ask(connection))
         try:

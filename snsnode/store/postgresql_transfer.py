@@ -5,13 +5,14 @@ it is there no server opens the database. Rows arrive by COPY, each chunk in one
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from snsnode.base.errors import Held, NotAllowed, Unavailable
+from snsnode.base.errors import Held, NotAllowed, SnsError, Unavailable
 from snsnode.base.ids import PostId
 from snsnode.store.postgresql_connect import Connector, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, final_error
@@ -24,6 +25,7 @@ COMMAND_S = 120.0  # of one transaction; beyond it the server, or its synchronou
 LEAVING_S = 3.0  # a database server takes a moment to see that a killed process is gone
 LOOK_EVERY_S = 0.1
 
+_log = logging.getLogger(__name__)
 _SQL = statements("postgresql")
 _COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table.name})" for table in TABLES)
 
@@ -106,6 +108,11 @@ class PostgresqlTarget:
                 await self._db.execute(_SQL["set_last_post_id"], last)
             await self._db.executemany(_SQL["raise_epoch"], contents.epochs)
             await self._db.execute(_SQL["end_copy"])
+        try:
+            async with self._asked("write to"):
+                await self._db.execute(f"ANALYZE {', '.join(table.name for table in TABLES)}")
+        except SnsError as error:  # the planner's first idea of it; autovacuum has the next
+            _log.warning("the copy is complete; but its tables could not be analyzed: %s", error.message)
 
     async def close(self) -> None:
         """As ``Source.close``."""
@@ -155,13 +162,12 @@ class PostgresqlTarget:
     @asynccontextmanager
     async def _asked(self, verb: str) -> AsyncIterator[None]:
         """Bound what the block asks, and turn the driver's errors into ours; ``verb``: "read" or "write to"."""
-        with limited(self._db, COMMAND_S) as expired:
+        overdue = Unavailable(
+            f"cannot {verb} the store {self._name}: its server said nothing for {COMMAND_S:.0f} s; run the same "
+            "command again to go on"
+        )
+        with limited(self._db, COMMAND_S, overdue):
             try:
                 yield
             except DRIVER_ERRORS as error:
-                if not expired():
-                    raise final_error(error, verb) from error
-                raise Unavailable(
-                    f"cannot {verb} the store {self._name}: its server said nothing for {COMMAND_S:.0f} s; run "
-                    "the same command again to go on"
-                ) from None
+                raise final_error(error, verb) from error

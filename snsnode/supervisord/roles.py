@@ -92,8 +92,10 @@ class RoleProcess(Adopting):
         """Never against an intent, never instead of a partner."""
         if intent.must_not_run(self.vm_dir, self.role) or is_locked(self.vm_dir, self.role):
             return None
-        if self.role != "router" and (self.laststart or self._partner_launches()):
-            return None  # the partner, the spare, or _vacant() brings it back
+        if self.role == "master":
+            return None  # never: the slave does
+        if self.role == "slave" and (self.laststart or self._partner_launches()):
+            return None  # the master, the spare, or _vacant() brings it back
         return self._fork()
 
     def first_launch(self) -> None:
@@ -155,7 +157,7 @@ class RoleProcess(Adopting):
     # --- while nobody is this program -----------------------------------------------------------------------
 
     def _vacant(self) -> None:
-        if self.role == "router" or self.asked or not (self.laststart or self._partner_launches()):
+        if self.role == "router" or self.asked or not (self.laststart or self._is_awaited()):
             return
         if intent.is_stopped(self.vm_dir, self.role):
             if self.role == "slave":
@@ -174,6 +176,10 @@ class RoleProcess(Adopting):
                 self.spawnerr = "the slave, which would restart it, is stopped"
             if intent.is_paused(self.vm_dir):
                 self.spawnerr = "restarting is paused; 'snsctl resume' ends that"
+
+    def _is_awaited(self) -> bool:
+        """Tell whether a partner brings this program up for the first time that we see, or was to."""
+        return self._partner_launches() or (self.role == "master" and self.state == ProcessStates.BACKOFF)
 
     def _first_launch_if_all_dead(self) -> None:
         self._end_frozen_spare()
@@ -225,7 +231,9 @@ class RoleProcess(Adopting):
             return
         self._spare_since_s = self._spare_since_s or now_s
         spare = live_holder(self.vm_dir, "spare")
-        if now_s - self._spare_since_s < ALONE_S or spare is None or state_of(spare.identity) == "t":
+        # Its wait may be written nowhere but in its memory, where the disk is full.
+        patience_s = max(ALONE_S, 1.2 * self._backoff_max_s())
+        if now_s - self._spare_since_s < patience_s or spare is None or state_of(spare.identity) == "t":
             return
         if send_signal(spare.identity, signal.SIGKILL):
             self.config.options.logger.warn(
@@ -260,6 +268,12 @@ class RoleProcess(Adopting):
     def _silence_s(self) -> float:
         try:
             return config.load(self.vm_dir.path).keepalive.silence_s
+        except SnsError:
+            return ALONE_S
+
+    def _backoff_max_s(self) -> float:
+        try:
+            return config.load(self.vm_dir.path).restart.backoff_max_s
         except SnsError:
             return ALONE_S
 

@@ -60,8 +60,9 @@ async def test_listener_that_hangs_is_noticed(
     frozen = identify(int(postgresql.psql(LISTENER, database)))
     assert frozen is not None and send_signal(frozen, signal.SIGSTOP)
     try:
+        await eventually_async(lambda: first.is_closed(), HUNG_S)
         hints.clear()
-        await eventually_async(lambda: hints, HUNG_S)
+        await eventually_async(lambda: hints, SOON_S)  # that it listens again
         assert await session.open() is not first
         await eventually_async(lambda: postgresql.psql(LISTENERS, database) == "2", SOON_S)
     finally:

@@ -171,17 +171,26 @@ async def test_server_that_came_before_the_mark_is_noticed_and_the_mark_taken_ba
     await open_it()
 
 
+@pytest.mark.parametrize("sending", [False, True])
 async def test_server_that_hangs_is_one_error(
-    full: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sending: bool
 ) -> None:
-    monkeypatch.setattr(postgresql_transfer, "COMMAND_S", 0.5)
     source, target = await SqliteSource.open(full), await PostgresqlTarget.open(url, tmp_path)
     await target.begin((await source.contents()).text(), from_scratch=False)
+    monkeypatch.setattr(postgresql_transfer, "COMMAND_S", 0.5)
     backend = identify(target._db.get_server_pid())
     assert backend is not None and send_signal(backend, signal.SIGSTOP)
     try:
         with pytest.raises(Unavailable, match="said nothing"):
-            await asyncio.wait_for(target.add([], Position(), Position(1)), 10)
+            if sending:  # more than the sockets hold
+                rows = [(n, ALICE, 0, "x" * 4000, f"r{n}") for n in range(10_000)]
+                async with target._asked("write to"):
+                    await target._db.copy_records_to_table(
+                        "posts", records=rows, columns=transfer.TABLES[1].columns
+                    )
+            else:
+                await target.contents()
+        assert (task := asyncio.current_task()) is not None and not task.cancelling()
     finally:
         send_signal(backend, signal.SIGCONT)
         await source.close()
