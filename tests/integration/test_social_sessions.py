@@ -275,6 +275,7 @@ async def test_drain_does_not_wait_for_ever_for_a_client_that_does_not_read(
         first = await bob.post("first")
         for _ in range(30):
             await asyncio.gather(*(bob.post("x" * 4000) for _ in range(50)))
+        await ann.login()  # on a slow machine all those posts take longer than a silent login lasts
         stuck = await ann.open(after=first)
         await eventually_async(lambda: server.open_streams == 1, within_s=15)
         (feed,) = server.service._hub._feeds[UserName("ann")]
