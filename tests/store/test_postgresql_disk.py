@@ -7,6 +7,8 @@ import pytest
 
 from snsnode.base.errors import Exhausted
 from snsnode.base.ids import Epoch, PostId, RequestId, VmName
+from snsnode.store import postgresql as engine
+from snsnode.store import postgresql_writer
 from tests.full_disk import small_disk
 from tests.postgresql_rig import Postgresql
 from tests.store.conftest import ALICE, OpenPostgresql, make_users
@@ -69,3 +71,22 @@ async def test_claim_without_room_says_so_to_every_write_and_keeps_reads(
     postgresql.psql(ROOM, database)
     await store.claim_epoch(VM, Epoch(1))
     await store.post(ALICE, RequestId("r"), "text")
+
+
+async def test_read_only_database_refuses_writes_as_a_full_disk_does(
+    postgresql: Postgresql, database: str, open_postgresql: OpenPostgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some services set it when the disk is nearly full; a master then serves reads, and is not restarted."""
+    for module in (engine, postgresql_writer):
+        monkeypatch.setattr(module, "PATIENCE_S", 1.0)
+    before = await open_postgresql(database)
+    await make_users(before)
+    await before.post(ALICE, RequestId("first"), "first")
+    postgresql.psql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    store = await open_postgresql(database)
+    with pytest.raises(Exhausted, match="it is read-only"):
+        await store.claim_epoch(VM, Epoch(1))
+    assert [post.text for post in await store.posts_after(PostId(0), 10)] == ["first"]
+    postgresql.psql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    assert await store.claim_epoch(VM, Epoch(1)) == 1
+    await store.post(ALICE, RequestId("second"), "second")
