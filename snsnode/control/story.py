@@ -26,6 +26,7 @@ _SYMPTOMS = {
     Cause.WEDGED.value: "answered KeepAlive but served nobody, and was killed",
     Cause.SILENT.value: "fell silent and was killed",
     Cause.NEVER_READY.value: "did not become ready in time and was killed",
+    "it launches no master": "launched no master and was killed by supervisord",
 }
 _TOLD_ELSEWHERE = ""
 

@@ -31,6 +31,7 @@ from snsnode.supervisord.standstill import Letters, Standstill
 
 HANDOVER_S = 15.0  # the partner has this long to launch the program that it was asked for
 ALONE_S = 12.0  # a live master without slave and spare has brought its slave back long before
+IDLE_S = 24.0  # a live slave without master and spare has long brought one up, or given it up: a start has 20 s
 FROZEN = "stopped (state T)"  # the journal's word, as the partners write it
 NEVER_S = 3600.0  # until supervisord's own retry, pushed ahead again on every look
 
@@ -47,6 +48,8 @@ class RoleProcess(Adopting):
     _alone_since_s: float | None = None  # monotonic; a master lives, and neither slave nor spare
     _spare_since_s: float | None = None  # monotonic; a spare lives, and nobody else
     _looked_s = 0.0  # monotonic; when we last looked who of a pair without a slave lives
+    _idle_since_s: float | None = None  # monotonic; a slave lives, and neither master nor spare
+    _idle_looked_s = 0.0
     _standstill = Standstill()
     _ended_frozen = False  # we ended the slave, so that a new one judges its master
     _code = 0  # exit code of our last own child
@@ -251,6 +254,8 @@ class RoleProcess(Adopting):
         letters = Letters(*(state_of(found.identity) if found else None for found in holders.values()))
         wanted = intent.may_start(self.vm_dir, "slave") and self.state != ProcessStates.STOPPING
         slave = holders["slave"]
+        if slave is not None and wanted:
+            self._judge_idle(slave.identity, letters)
         if slave is None or letters.slave != "T" or not wanted:
             self._standstill = Standstill(looked_s=time.monotonic())
             return
@@ -264,6 +269,31 @@ class RoleProcess(Adopting):
             Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
                 "slave-down", cause=FROZEN, partner_pid=slave.identity.pid
             )
+
+    def _judge_idle(self, slave: Identity, letters: Letters) -> None:
+        """End a slave that brings no master up: it hangs, and nobody else is left who could tell."""
+        now_s = time.monotonic()
+        away = now_s - self._idle_looked_s > standstill.LATE_S
+        self._idle_looked_s = now_s
+        idle = letters.slave not in ("T", "t") and letters.master is None and letters.spare is None
+        if away or not idle or self._may_be_launching():
+            self._idle_since_s = now_s if idle else None
+        elif self._idle_since_s is None:
+            self._idle_since_s = now_s
+        elif now_s - self._idle_since_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
+            self._idle_since_s = None
+            if send_signal(slave, signal.SIGKILL):
+                self.config.options.logger.warn(
+                    f"snsnode: ended the slave (pid {slave.pid}), which launches no master"
+                )
+                Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
+                    "slave-down", cause="it launches no master", partner_pid=slave.pid
+                )
+
+    def _may_be_launching(self) -> bool:
+        if not intent.may_start(self.vm_dir, "master") or budget.is_waiting(self.vm_dir):
+            return True
+        return is_locked(self.vm_dir, "master") or is_locked(self.vm_dir, "spare")
 
     def _silence_s(self) -> float:
         try:

@@ -8,9 +8,11 @@ import pytest
 
 from snsnode.node.process import is_alive, send_signal
 from snsnode.supervisord.proxy import Supervisor
+from snsnode.supervisord.roles import IDLE_S
 from tests.chaos import scene
 from tests.chaos.hooks import DEADLOCK, Hooks
 from tests.cluster import Cluster, running
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.chaos
 
@@ -55,6 +57,18 @@ def test_deadlocked_spare_that_is_sent_in_is_ended_and_a_cold_master_follows(clu
     assert cluster.await_role("vm2", "master", 15) != deadlocked.pid
     assert not is_alive(deadlocked)
     assert scene.await_rest(cluster).epoch > before.epoch
+
+
+@pytest.mark.chaos_long
+def test_deadlocked_slave_whose_master_and_spare_die_is_ended_by_supervisord(cluster: Cluster) -> None:
+    """Both would have told, a second later: nobody else is left."""
+    before = scene.await_rest(cluster)
+    slave = cluster.signal("vm2", "slave", DEADLOCK)
+    cluster.kill("vm2", "master", "spare")
+    eventually(lambda: not is_alive(slave), IDLE_S + 15)
+    assert scene.await_answer(cluster, "vm2", other_than=before).epoch > before.epoch
+    assert scene.entries(cluster, "vm2", "slave-down", cause="it launches no master", partner_pid=slave.pid)
+    assert "launched no master and was killed by supervisord" in cluster.ctl("why", "vm2").stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, DEADLOCK])

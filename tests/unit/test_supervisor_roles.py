@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +461,51 @@ def test_master_that_was_never_here_is_not_started_without_its_slave(pair: Pair,
         master.delay = 0
         master.transition()
     assert pair.forked == []
+
+
+def test_slave_that_launches_no_master_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, and master and spare died before they could tell."""
+    pair.configure(QUICK)
+    with holding(pair, "slave") as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 22)
+        assert slave.state not in ("Z", "")
+        turn_for(pair, clock, 5)
+        assert wait_dead(slave.identity, 5)
+        os.waitid(os.P_PID, slave.identity.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 2)
+    assert pair.forked == ["slave"]
+    assert [entry.event for entry in read(pair.vm_dir.journal)] == ["slave-down", "first-launch"]
+
+
+@pytest.mark.parametrize("why", ["master there", "spare there", "waits", "master stopped", "paused", "away"])
+def test_slave_that_has_a_reason_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    pair.configure(QUICK)
+    with ExitStack() as held:
+        slave = held.enter_context(holding(pair, "slave"))
+        clock = Clock(monkeypatch)
+        if why in ("master there", "spare there"):
+            held.enter_context(holding(pair, why.split()[0]))
+        elif why == "waits":
+            assert budget.withdraw(pair.vm_dir, RULE, "master", 0.5, hopeless=True)[1] > 60
+        elif why == "master stopped":
+            intent.stop(pair.vm_dir, "master")
+        elif why == "paused":
+            intent.pause(pair.vm_dir)
+        for _ in range(10):
+            turn_for(pair, clock, 5)
+            clock.now_s += 30 if why == "away" else 0
+        assert slave.state not in ("Z", "")
+
+
+def test_slave_whose_master_died_a_while_after_it_began_has_the_whole_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.configure(QUICK)
+    with holding(pair, "slave") as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 20)
+        with holding(pair, "master"):
+            turn_for(pair, clock, 20)
+        turn_for(pair, clock, 20)
+        assert slave.state not in ("Z", "")
