@@ -1,0 +1,223 @@
+"""Whom supervisord ends, or launches anew, because nobody else is left to do it; and whom it leaves alone."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+
+import pytest
+from supervisor.states import ProcessStates
+
+from snsnode.node import budget, intent
+from snsnode.node.process import Identity, state_of, wait_dead
+from snsnode.observe.journal import read
+from tests.eventually import eventually
+from tests.role_rig import (
+    QUICK,
+    RULE,
+    Clock,
+    Pair,
+    frozen_slave,
+    holding,
+    pair,
+    partner,
+    turn_for,
+)
+from tests.unit.test_supervisor_adoption import log_of
+
+__all__ = ["pair", "partner"]
+
+
+# --- a pair that hangs ------------------------------------------------------------------------------------------
+
+
+def test_slave_frozen_beside_a_frozen_master_is_ended_and_a_new_one_launched(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(partner.pid, signal.SIGSTOP)
+    eventually(lambda: state_of(partner) == "T", within_s=10)
+    with frozen_slave(pair) as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 9)
+        assert state_of(slave) == "T"
+        turn_for(pair, clock, 3)
+        assert wait_dead(slave, 5)
+        [entry] = read(pair.vm_dir.journal)
+        assert (entry.event, entry.fields["partner_pid"]) == ("slave-down", slave.pid)
+        os.waitid(os.P_PID, slave.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 2)
+    assert pair.forked == ["slave"]  # at once: the new one judges the master
+    assert state_of(partner) == "T"
+    assert log_of(pair.programs["slave"]).errors == []
+
+
+@pytest.mark.parametrize("why", ["paused", "stopped", "shutdown"])
+def test_frozen_pair_that_is_not_meant_to_run_is_left_alone(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    with frozen_slave(pair) as slave:
+        clock = Clock(monkeypatch)
+        if why == "paused":
+            intent.pause(pair.vm_dir)
+        elif why == "stopped":
+            intent.stop(pair.vm_dir, "slave")
+        else:
+            intent.mark_shutdown(pair.vm_dir)
+        turn_for(pair, clock, 60)
+        assert state_of(slave) == "T"
+        intent.resume(pair.vm_dir)
+        intent.clear_shutdown(pair.vm_dir)
+        intent.clear(pair.vm_dir, "slave")
+        turn_for(pair, clock, 12)
+        assert wait_dead(slave, 5)
+
+
+# --- a pair without a slave -------------------------------------------------------------------------------------
+
+
+def test_supervisord_that_begins_beside_a_master_launches_a_slave_where_it_brings_none(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 2)
+    assert pair.programs["slave"].state == ProcessStates.BACKOFF  # its partner restarts it
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+    turn_for(pair, clock, 3)
+    assert pair.forked == ["slave"]
+    assert [entry.fields["cause"] for entry in read(pair.vm_dir.journal)] == ["the master launches no slave"]
+
+
+def test_time_alone_counts_from_the_death_of_the_last_slave(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 3)
+    with holding(pair, "slave"):
+        turn_for(pair, clock, 60)
+        assert pair.programs["slave"].state == ProcessStates.RUNNING
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+    turn_for(pair, clock, 4)
+    assert pair.forked == ["slave"]
+
+
+def test_master_that_waits_as_the_budget_says_is_not_taken_for_one_that_hangs(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    _, wait_s = budget.withdraw(pair.vm_dir, RULE, "slave", 0.5, hopeless=True)
+    turn_for(pair, clock, int(wait_s) - 1)
+    assert pair.forked == []
+    turn_for(pair, clock, 15)
+    assert budget.read(pair.vm_dir).totals == {"slave": 2}  # and then it is
+
+
+def test_time_in_which_supervisord_did_not_run_is_nobody_s_silence(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    turn_for(pair, clock, 2)
+    clock.now_s += 100
+    turn_for(pair, clock, 9)
+    assert pair.forked == []
+
+
+def test_spare_that_rescues_nobody_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.programs["slave"].laststart = time.time()
+    pair.configure(QUICK)
+    with holding(pair, "spare") as spare:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 10)
+        assert spare.state not in ("Z", "")
+        turn_for(pair, clock, 4)
+        assert wait_dead(spare.identity, 5)
+        os.waitid(os.P_PID, spare.identity.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 2)
+    assert pair.forked == ["slave"]
+
+
+def test_stop_of_a_master_that_was_never_here_is_recorded_where_its_slave_lives(pair: Pair) -> None:
+    """As after supervisord's own death, or at the first start: the slave is about to launch it."""
+    master = pair.programs["master"]
+    master.transition()
+    assert master.state == ProcessStates.STOPPED
+    with holding(pair, "slave"):
+        master.transition()
+        assert (master.state, master.spawnerr) == (ProcessStates.BACKOFF, "its partner restarts it")
+        intent.pause(pair.vm_dir)
+        for _ in range(3):
+            master.transition()
+        assert (master.state, master.spawnerr) == (
+            ProcessStates.BACKOFF,
+            "restarting is paused; 'snsctl resume' ends that",
+        )
+        intent.resume(pair.vm_dir)
+        master.kill(signal.SIGTERM)
+        assert intent.is_stopped(pair.vm_dir, "master")
+        master.transition()
+        assert master.state == ProcessStates.STOPPED
+    assert pair.forked == []
+
+
+@pytest.mark.parametrize("slave_is", ["dead", "stopped"])
+def test_master_that_was_never_here_is_not_started_without_its_slave(pair: Pair, slave_is: str) -> None:
+    master = pair.programs["master"]
+    with holding(pair, "slave"):
+        master.transition()
+        assert master.state == ProcessStates.BACKOFF
+        if slave_is == "stopped":
+            intent.stop(pair.vm_dir, "slave")
+            master.transition()
+    for _ in range(3):
+        master.delay = 0
+        master.transition()
+    assert pair.forked == []
+
+
+def test_slave_that_launches_no_master_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, and master and spare died before they could tell."""
+    pair.configure(QUICK)
+    with holding(pair, "slave") as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 22)
+        assert slave.state not in ("Z", "")
+        turn_for(pair, clock, 5)
+        assert wait_dead(slave.identity, 5)
+        os.waitid(os.P_PID, slave.identity.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 2)
+    assert pair.forked == ["slave"]
+    assert [entry.event for entry in read(pair.vm_dir.journal)] == ["slave-down", "first-launch"]
+
+
+@pytest.mark.parametrize("why", ["master there", "spare there", "waits", "master stopped", "paused", "away"])
+def test_slave_that_has_a_reason_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    pair.configure(QUICK)
+    with ExitStack() as held:
+        slave = held.enter_context(holding(pair, "slave"))
+        clock = Clock(monkeypatch)
+        if why in ("master there", "spare there"):
+            held.enter_context(holding(pair, why.split()[0]))
+        elif why == "waits":
+            assert budget.withdraw(pair.vm_dir, RULE, "master", 0.5, hopeless=True)[1] > 60
+        elif why == "master stopped":
+            intent.stop(pair.vm_dir, "master")
+        elif why == "paused":
+            intent.pause(pair.vm_dir)
+        for _ in range(10):
+            turn_for(pair, clock, 5)
+            clock.now_s += 30 if why == "away" else 0
+        assert slave.state not in ("Z", "")
+
+
+def test_slave_whose_master_died_a_while_after_it_began_has_the_whole_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.configure(QUICK)
+    with holding(pair, "slave") as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 20)
+        with holding(pair, "master"):
+            turn_for(pair, clock, 20)
+        turn_for(pair, clock, 20)
+        assert slave.state not in ("Z", "")
