@@ -27,7 +27,7 @@ from snsnode.node.process import Identity, identify, send_signal, state_of
 from snsnode.observe.journal import Journal
 from snsnode.supervisord import standstill
 from snsnode.supervisord.adoption import Adopting, guarded
-from snsnode.supervisord.standstill import Letters, Standstill
+from snsnode.supervisord.standstill import Lasting, Letters, Standstill
 
 HANDOVER_S = 15.0  # the partner has this long to launch the program that it was asked for
 ALONE_S = 12.0  # a live master without slave and spare has brought its slave back long before
@@ -45,11 +45,9 @@ class RoleProcess(Adopting):
     asked = False  # an operator's start is under way: no waiting
 
     _relaunch_s: float | None = None  # monotonic; when the budget allows a new first launch
-    _alone_since_s: float | None = None  # monotonic; a master lives, and neither slave nor spare
-    _spare_since_s: float | None = None  # monotonic; a spare lives, and nobody else
-    _looked_s = 0.0  # monotonic; when we last looked who of a pair without a slave lives
-    _idle_since_s: float | None = None  # monotonic; a slave lives, and neither master nor spare
-    _idle_looked_s = 0.0
+    _alone = Lasting()  # a master lives, and neither slave nor spare
+    _spare_alone = Lasting()  # a spare lives, and nobody else
+    _idle = Lasting()  # this slave lives, and neither master nor spare
     _standstill = Standstill()
     _ended_frozen = False  # we ended the slave, so that a new one judges its master
     _code = 0  # exit code of our last own child
@@ -77,7 +75,8 @@ class RoleProcess(Adopting):
             guarded(self.config.options.logger, "look for a pair that hangs", self._judge_standstill)
 
     def _adopt(self, identity: Identity) -> None:
-        self._relaunch_s = self._alone_since_s = self._spare_since_s = None
+        self._relaunch_s = None
+        self._alone = self._spare_alone = Lasting()
         self._ended_frozen = False
         super()._adopt(identity)
 
@@ -187,9 +186,6 @@ class RoleProcess(Adopting):
     def _first_launch_if_all_dead(self) -> None:
         self._end_frozen_spare()
         now_s = time.monotonic()
-        if now_s - self._looked_s > standstill.LATE_S:  # we were away; what we remember is no evidence
-            self._alone_since_s = self._spare_since_s = None
-        self._looked_s = now_s
         # In this order: a spare that is sent in takes the master's lock before it lets go of its own.
         alive = [name for name in ("spare", "master", "slave") if is_locked(self.vm_dir, name)]
         wanted = intent.may_start(self.vm_dir, "slave")
@@ -206,7 +202,7 @@ class RoleProcess(Adopting):
         if now_s >= self._relaunch_s:
             self._relaunch_s = None
             Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write("first-launch", cause=why)
-            self._alone_since_s = None
+            self._alone = Lasting()
             self._ended_frozen = False
             self._fork()
         else:
@@ -214,29 +210,25 @@ class RoleProcess(Adopting):
 
     def _is_abandoned(self, now_s: float, *, master_alone: bool) -> bool:
         """Tell whether a master has brought no slave back for long: it may hang, and only a slave can tell."""
+        self._alone = self._alone.look("master" if master_alone else None, now_s)
         if not master_alone:
-            self._alone_since_s = None
-        elif self._alone_since_s is None:
-            self._alone_since_s = now_s
-        if self._alone_since_s is None:
             return False
         master = live_holder(self.vm_dir, "master")
         frozen = master is not None and state_of(master.identity) == "T"
         patience_s = ALONE_S
         if frozen:  # it will not bring a slave; nor does it drain, or whoever stops it ends it
             patience_s = 0.0 if self._ended_frozen else min(ALONE_S, self._silence_s())
-        return now_s - self._alone_since_s >= patience_s
+        return self._alone.for_s >= patience_s
 
     def _end_deaf_spare(self, now_s: float, *, spare_alone: bool) -> None:
         """End a spare that rescues nobody although nobody else is there: it hangs, and keeps us from it."""
+        self._spare_alone = self._spare_alone.look("spare" if spare_alone else None, now_s)
         if not spare_alone:
-            self._spare_since_s = None
             return
-        self._spare_since_s = self._spare_since_s or now_s
         spare = live_holder(self.vm_dir, "spare")
         # Its wait may be written nowhere but in its memory, where the disk is full.
         patience_s = max(ALONE_S, 1.2 * self._backoff_max_s())
-        if now_s - self._spare_since_s < patience_s or spare is None or state_of(spare.identity) == "t":
+        if self._spare_alone.for_s < patience_s or spare is None or state_of(spare.identity) == "t":
             return
         if send_signal(spare.identity, signal.SIGKILL):
             self.config.options.logger.warn(
@@ -272,16 +264,10 @@ class RoleProcess(Adopting):
 
     def _judge_idle(self, slave: Identity, letters: Letters) -> None:
         """End a slave that brings no master up: it hangs, and nobody else is left who could tell."""
-        now_s = time.monotonic()
-        away = now_s - self._idle_looked_s > standstill.LATE_S
-        self._idle_looked_s = now_s
         idle = letters.slave not in ("T", "t") and letters.master is None and letters.spare is None
-        if away or not idle or self._may_be_launching():
-            self._idle_since_s = now_s if idle else None
-        elif self._idle_since_s is None:
-            self._idle_since_s = now_s
-        elif now_s - self._idle_since_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
-            self._idle_since_s = None
+        self._idle = self._idle.look(slave if idle and not self._may_be_launching() else None, time.monotonic())
+        if self._idle.for_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
+            self._idle = Lasting()
             if send_signal(slave, signal.SIGKILL):
                 self.config.options.logger.warn(
                     f"snsnode: ended the slave (pid {slave.pid}), which launches no master"

@@ -12,6 +12,25 @@ GUARDS_S = 12.0  # whoever guards a frozen slave, and can act, has acted long be
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """For how long every look has found the same ``what``; None is nothing. Times are monotonic seconds."""
+
+    what: object = None
+    since_s: float = 0.0
+    looked_s: float = 0.0
+
+    def look(self, what: object, now_s: float) -> "Lasting":
+        """Return what to remember of this look; where we were away, what we remember is no evidence."""
+        same = what == self.what and now_s - self.looked_s <= LATE_S
+        return Lasting(what, self.since_s if same else now_s, now_s)
+
+    @property
+    def for_s(self) -> float:
+        """The seconds; 0 for nothing."""
+        return 0.0 if self.what is None else self.looked_s - self.since_s
+
+
+@dataclass(frozen=True, slots=True)
 class Letters:
     """The states of a pair's processes by /proc/PID/stat (proc(5)); None where there is no such process."""
 

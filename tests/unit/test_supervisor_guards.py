@@ -221,3 +221,15 @@ def test_slave_whose_master_died_a_while_after_it_began_has_the_whole_time(
             turn_for(pair, clock, 20)
         turn_for(pair, clock, 20)
         assert slave.state not in ("Z", "")
+
+
+def test_slave_is_not_ended_for_the_idleness_of_the_one_before(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.configure(QUICK)
+    clock = Clock(monkeypatch)
+    with holding(pair, "slave"):
+        turn_for(pair, clock, 20)
+    with holding(pair, "slave") as slave:
+        turn_for(pair, clock, 20)
+        assert slave.state not in ("Z", "")
