@@ -17,6 +17,7 @@ from snsnode.node import config
 from snsnode.node.config import KeepAlive, NodeConfig, Restart, RoleName
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
+from snsnode.supervisord.guards import PairGuard
 from snsnode.supervisord.roles import RoleProcess
 from tests.processes import Sleeper, sleeper
 from tests.unit.test_supervisor_adoption import make
@@ -36,6 +37,7 @@ class Pair:
     def _program(self, role: str) -> Any:
         program = make(RoleProcess, name=role, autostart=role != "master")
         program.vm_dir, program.sibling = self.vm_dir, lambda name: self.programs.get(name)
+        program.guard = PairGuard(self.vm_dir, program.config.options.logger)
 
         def fork() -> None:
             self.forked.append(program.role)

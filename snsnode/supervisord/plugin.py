@@ -27,6 +27,7 @@ from snsnode.node.process import send_signal, state_of
 from snsnode.supervisord import foreign
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.foreign import PidFileProcess
+from snsnode.supervisord.guards import PairGuard
 from snsnode.supervisord.roles import RoleProcess
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -153,6 +154,7 @@ class Plugin:
         elif self._is_ours and name in ROLES:
             process.__class__ = RoleProcess
             process.vm_dir = self._vm_dir
+            process.guard = PairGuard(self._vm_dir, self._logger)
             process.sibling = self._program
 
     def _program(self, name: str) -> Any:

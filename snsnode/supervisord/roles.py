@@ -4,8 +4,8 @@ supervisord guards a slave's *first launch* only. From then on the pair restarts
 commands what the pair does: an operator's stop is recorded as a durable intent before anything is signalled, a
 start clears it and is carried out by the partner where one lives, and while a partner is busy restarting the
 program the state is BACKOFF, so that ``stop`` works then too. Only where the whole pair is dead, with no spare to
-rescue it, a new first launch is made, out of the pair's own restart budget; and only where both partners are
-frozen, and no spare judges them, the slave is ended, so that a new one does.
+rescue it, or where a master brings no slave back, a new first launch is made, out of the pair's own restart
+budget. Whom supervisord *ends* because nobody else can is in ``guards``.
 """
 
 import random
@@ -23,33 +23,25 @@ from snsnode.node import budget, config, intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import Identity, identify, send_signal, state_of
+from snsnode.node.process import Identity, identify, state_of
 from snsnode.observe.journal import Journal
-from snsnode.supervisord import standstill
 from snsnode.supervisord.adoption import Adopting, guarded
-from snsnode.supervisord.standstill import Lasting, Letters, Standstill
+from snsnode.supervisord.guards import PairGuard
 
 HANDOVER_S = 15.0  # the partner has this long to launch the program that it was asked for
-ALONE_S = 12.0  # a live master without slave and spare has brought its slave back long before
-IDLE_S = 24.0  # a live slave without master and spare has long brought one up, or given it up: a start has 20 s
-FROZEN = "stopped (state T)"  # the journal's word, as the partners write it
 NEVER_S = 3600.0  # until supervisord's own retry, pushed ahead again on every look
 
 
 class RoleProcess(Adopting):
-    """One of our programs. Both attributes are set when the class is changed."""
+    """One of our programs. The attributes without a value are set when the class is changed."""
 
     vm_dir: VmDir
+    guard: PairGuard  # used by the slave's program
     sibling: Callable[[str], Any]  # name → another program of this supervisord, or None
 
     asked = False  # an operator's start is under way: no waiting
 
     _relaunch_s: float | None = None  # monotonic; when the budget allows a new first launch
-    _alone = Lasting()  # a master lives, and neither slave nor spare
-    _spare_alone = Lasting()  # a spare lives, and nobody else
-    _idle = Lasting()  # this slave lives, and neither master nor spare
-    _standstill = Standstill()
-    _ended_frozen = False  # we ended the slave, so that a new one judges its master
     _code = 0  # exit code of our last own child
 
     @property
@@ -69,16 +61,19 @@ class RoleProcess(Adopting):
         return time.time() - holder.uptime_s
 
     def transition(self) -> None:
-        """As supervisord does; and end a frozen slave where nobody else will."""
+        """As supervisord does; and end a slave that hangs where nobody else will."""
         super().transition()
         if self.role == "slave":
-            guarded(self.config.options.logger, "look for a pair that hangs", self._judge_standstill)
+            guarded(self.config.options.logger, "look for a pair that hangs", self._judge_slave)
 
     def _adopt(self, identity: Identity) -> None:
         self._relaunch_s = None
-        self._alone = self._spare_alone = Lasting()
-        self._ended_frozen = False
+        self.guard.slave_came()
         super()._adopt(identity)
+
+    def _judge_slave(self) -> None:
+        wanted = intent.may_start(self.vm_dir, "slave") and self.state != ProcessStates.STOPPING
+        self.guard.judge_slave(wanted=wanted)
 
     # --- starting -------------------------------------------------------------------------------------------
 
@@ -163,7 +158,7 @@ class RoleProcess(Adopting):
             return
         if intent.is_stopped(self.vm_dir, self.role):
             if self.role == "slave":
-                self._end_frozen_spare()  # one that is not frozen leaves by itself
+                self.guard.end_frozen_spare()  # one that is not frozen leaves by itself
             self._relaunch_s = None
             if self.state != ProcessStates.STOPPED:
                 self.change_state(ProcessStates.STOPPED)
@@ -184,15 +179,15 @@ class RoleProcess(Adopting):
         return self._partner_launches() or (self.role == "master" and self.state == ProcessStates.BACKOFF)
 
     def _first_launch_if_all_dead(self) -> None:
-        self._end_frozen_spare()
+        self.guard.end_frozen_spare()
         now_s = time.monotonic()
         # In this order: a spare that is sent in takes the master's lock before it lets go of its own.
         alive = [name for name in ("spare", "master", "slave") if is_locked(self.vm_dir, name)]
         wanted = intent.may_start(self.vm_dir, "slave")
         # Who waits as the budget says is not hanging; but for a wait that is our own.
         unguarded = wanted and (self._relaunch_s is not None or not budget.is_waiting(self.vm_dir))
-        abandoned = self._is_abandoned(now_s, master_alone=unguarded and alive == ["master"])
-        self._end_deaf_spare(now_s, spare_alone=unguarded and alive == ["spare"])
+        abandoned = self.guard.is_abandoned(now_s, master_alone=unguarded and alive == ["master"])
+        self.guard.end_deaf_spare(now_s, spare_alone=unguarded and alive == ["spare"])
         if not wanted or (alive and not abandoned):
             self._relaunch_s = None
             return
@@ -202,96 +197,10 @@ class RoleProcess(Adopting):
         if now_s >= self._relaunch_s:
             self._relaunch_s = None
             Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write("first-launch", cause=why)
-            self._alone = Lasting()
-            self._ended_frozen = False
+            self.guard.slave_came()
             self._fork()
         else:
             self.spawnerr = f"{why}; a new first launch in {self._relaunch_s - now_s:.0f} s"
-
-    def _is_abandoned(self, now_s: float, *, master_alone: bool) -> bool:
-        """Tell whether a master has brought no slave back for long: it may hang, and only a slave can tell."""
-        self._alone = self._alone.look("master" if master_alone else None, now_s)
-        if not master_alone:
-            return False
-        master = live_holder(self.vm_dir, "master")
-        frozen = master is not None and state_of(master.identity) == "T"
-        patience_s = ALONE_S
-        if frozen:  # it will not bring a slave; nor does it drain, or whoever stops it ends it
-            patience_s = 0.0 if self._ended_frozen else min(ALONE_S, self._silence_s())
-        return self._alone.for_s >= patience_s
-
-    def _end_deaf_spare(self, now_s: float, *, spare_alone: bool) -> None:
-        """End a spare that rescues nobody although nobody else is there: it hangs, and keeps us from it."""
-        self._spare_alone = self._spare_alone.look("spare" if spare_alone else None, now_s)
-        if not spare_alone:
-            return
-        spare = live_holder(self.vm_dir, "spare")
-        # Its wait may be written nowhere but in its memory, where the disk is full.
-        patience_s = max(ALONE_S, 1.2 * self._backoff_max_s())
-        if self._spare_alone.for_s < patience_s or spare is None or state_of(spare.identity) == "t":
-            return
-        if send_signal(spare.identity, signal.SIGKILL):
-            self.config.options.logger.warn(
-                f"snsnode: ended the spare (pid {spare.identity.pid}), which rescues nobody"
-            )
-
-    def _end_frozen_spare(self) -> None:
-        """End a spare that can neither rescue anybody, which would keep us from doing it, nor leave."""
-        spare = live_holder(self.vm_dir, "spare")
-        if spare is not None and state_of(spare.identity) == "T":
-            send_signal(spare.identity, signal.SIGKILL)
-
-    def _judge_standstill(self) -> None:
-        holders = {name: live_holder(self.vm_dir, name) for name in ("slave", "master", "spare")}
-        letters = Letters(*(state_of(found.identity) if found else None for found in holders.values()))
-        wanted = intent.may_start(self.vm_dir, "slave") and self.state != ProcessStates.STOPPING
-        slave = holders["slave"]
-        if slave is not None and wanted:
-            self._judge_idle(slave.identity, letters)
-        if slave is None or letters.slave != "T" or not wanted:
-            self._standstill = Standstill(looked_s=time.monotonic())
-            return
-        self._standstill, end = standstill.look(self._standstill, letters, time.monotonic(), self._silence_s())
-        if end and send_signal(slave.identity, signal.SIGKILL):
-            self._ended_frozen = True
-            self._standstill = Standstill()
-            self.config.options.logger.warn(
-                f"snsnode: ended the slave (pid {slave.identity.pid}), which is frozen"
-            )
-            Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
-                "slave-down", cause=FROZEN, partner_pid=slave.identity.pid
-            )
-
-    def _judge_idle(self, slave: Identity, letters: Letters) -> None:
-        """End a slave that brings no master up: it hangs, and nobody else is left who could tell."""
-        idle = letters.slave not in ("T", "t") and letters.master is None and letters.spare is None
-        self._idle = self._idle.look(slave if idle and not self._may_be_launching() else None, time.monotonic())
-        if self._idle.for_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
-            self._idle = Lasting()
-            if send_signal(slave, signal.SIGKILL):
-                self.config.options.logger.warn(
-                    f"snsnode: ended the slave (pid {slave.pid}), which launches no master"
-                )
-                Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
-                    "slave-down", cause="it launches no master", partner_pid=slave.pid
-                )
-
-    def _may_be_launching(self) -> bool:
-        if not intent.may_start(self.vm_dir, "master") or budget.is_waiting(self.vm_dir):
-            return True
-        return is_locked(self.vm_dir, "master") or is_locked(self.vm_dir, "spare")
-
-    def _silence_s(self) -> float:
-        try:
-            return config.load(self.vm_dir.path).keepalive.silence_s
-        except SnsError:
-            return ALONE_S
-
-    def _backoff_max_s(self) -> float:
-        try:
-            return config.load(self.vm_dir.path).restart.backoff_max_s
-        except SnsError:
-            return ALONE_S
 
     def _ask_budget(self) -> float:
         """Return the seconds to wait before a new first launch."""

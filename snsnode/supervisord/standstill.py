@@ -1,6 +1,6 @@
 """When supervisord ends a frozen slave: only where nobody else can do it, or did. Pure.
 
-Called by ``roles`` on each turn of supervisord's loop. A slave in state T is its master's to replace, within
+Called by ``guards`` on each turn of supervisord's loop. A slave in state T is its master's to replace, within
 tenths of a second, or else its spare's, after the silence. Where the master is frozen or dead too and no spare
 lives, nobody is left to judge the pair; then the slave's end is what brings a new one, which judges the master.
 """

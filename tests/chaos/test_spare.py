@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from snsnode.node.process import is_alive, send_signal
+from snsnode.supervisord.guards import IDLE_S
 from snsnode.supervisord.proxy import Supervisor
-from snsnode.supervisord.roles import IDLE_S
 from tests.chaos import scene
 from tests.chaos.hooks import DEADLOCK, Hooks
 from tests.cluster import Cluster, running

@@ -3,7 +3,7 @@
 import pytest
 
 from snsnode.pair.machine import Cause
-from snsnode.supervisord import roles
+from snsnode.supervisord import guards
 from snsnode.supervisord.standstill import GUARDS_S, LATE_S, Letters, Standstill, look
 
 SILENCE_S = 3.0
@@ -78,4 +78,4 @@ def test_what_was_seen_before_we_were_away_is_no_evidence() -> None:
 
 
 def test_journal_says_it_in_the_pairs_own_words() -> None:
-    assert Cause.STOPPED.value == roles.FROZEN
+    assert Cause.STOPPED.value == guards.FROZEN
