@@ -30,9 +30,11 @@ def deadline(seconds: int) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.alarm(seconds)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

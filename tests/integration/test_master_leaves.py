@@ -107,3 +107,17 @@ def test_planned_end_leaves_the_routers_first_and_cuts_no_call(cluster: Cluster)
     assert asyncio.run(stored(cluster)) == ["in flight"]
     cluster.ctl("start", "master", "--vm", vm)
     cluster.await_available()
+
+
+def test_master_that_waits_for_the_store_s_leave_to_begin_can_be_ended() -> None:
+    with running(spare=False) as cluster:
+        [vm] = cluster.server_vms
+        with held_store(cluster.home):
+            [before] = cluster.kill(vm, "master")
+            pid = cluster.await_role(vm, "master", other_than=before.pid)
+            log = cluster.home / vm / "log" / "master.log"
+            eventually(lambda: "trying again" in log.read_text(), within_s=ENDS_WITHIN_S)
+            intent.stop(cluster.vm_dir(vm), "master")
+            waiting = cluster.signal(vm, "master", signal.SIGTERM)
+            assert waiting.pid == pid
+            eventually(lambda: not is_alive(waiting), within_s=ENDS_WITHIN_S)

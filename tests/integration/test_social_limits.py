@@ -19,6 +19,7 @@ from snsnode.base.ids import TEXT_BYTES_MAX, RequestId, UserName
 from snsnode.rpc import social_pb2 as pb
 from snsnode.rpc import social_pb2_grpc
 from snsnode.social import requests, sessions
+from snsnode.social import service as social_service
 from snsnode.social.service import SocialService
 from snsnode.transport import servers
 from snsnode.transport.servers import bind, make_server
@@ -30,8 +31,8 @@ from tests.social_rig import STEP_S, RawClient, Server, code_of, error_of, store
 pytestmark = pytest.mark.integration
 
 MANY_USERS = 50_000
-FLOOD_POSTS = 50_000
-FLOOD_TEXT = "x" * 2000  # 100 MB in all
+FLOOD_POSTS = 25_000
+FLOOD_TEXT = "x" * 4000  # 100 MB in all
 GROWTH_MAX_BYTES = 64 * 2**20  # up to 40 MiB were seen, however many the posts; without a bound it is all of them
 FLOOD_WITHIN_S = 60.0
 
@@ -124,6 +125,27 @@ async def test_calls_beyond_the_servers_limit_are_refused_and_the_next_are_serve
         store.gates["users"].set()
         await asyncio.gather(*calls)
         await alice.post("hello")
+
+
+async def test_logins_beyond_their_bound_are_refused_and_hold_up_nobody_who_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(social_service, "ADMITTING_MAX", 5)
+    async with held_server() as (target, store), RawClient(target, "alice") as alice:
+        store.gates["login"] = asyncio.Event()
+        crowd = [RawClient(target, f"user{number}") for number in range(6)]
+        waiting = [asyncio.create_task(client.login()) for client in crowd[:5]]
+        await eventually_async(lambda: store.calls.count("login") == 6, within_s=STEP_S)  # alice's was the first
+        for refused in (crowd[5].login(), alice.logout()):
+            error = await error_of(refused)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            assert "cannot log in or out: 5 do already" in (error.details() or "")
+        await alice.post("hello")
+        store.gates["login"].set()
+        await asyncio.gather(*waiting)
+        await crowd[5].login()
+        for client in crowd:
+            await client.channel.close()
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import pytest
 
 from snsnode.base.errors import AlreadyDone, Fenced, InvalidInput, Unavailable
 from snsnode.base.ids import ClientId, Epoch, PostId, RequestId, UserName, VmName, new_request_id
-from snsnode.store import postgresql_writer
+from snsnode.store import postgresql_session, postgresql_writer
 from snsnode.store.postgresql import PostgresqlStore
+from snsnode.store.postgresql_session import Session
 from snsnode.store.protocol import Login, Post, Posted
 from tests.eventually import eventually_async
 from tests.postgresql_rig import Postgresql
@@ -185,6 +186,35 @@ async def test_own_posts_under_way_are_not_fenced_by_an_own_claim(
     await asyncio.sleep(0)
     assert [await store.claim_epoch(VM, Epoch(1)) for _ in range(3)] == [2, 3, 4]
     assert len(await asyncio.gather(*posts)) == 200
+
+
+async def test_those_who_waited_out_their_patience_behind_an_outage_are_answered_at_once(
+    postgresql: Postgresql, database: str, open_postgresql: OpenPostgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not each after a try of its own batch: the last would wait for as many times as there are batches."""
+    monkeypatch.setattr(postgresql_writer, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(postgresql_session, "COMMAND_S", 0.3)
+    store = await open_postgresql(database, batch_max=1)
+    await make_users(store)
+    tries = 0
+
+    async def open_counted(session: Session) -> object:
+        nonlocal tries
+        tries += 1
+        return await open_session(session)
+
+    open_session = Session.open
+    monkeypatch.setattr(Session, "open", open_counted)
+    postgresql.hang()
+    try:
+        posts = (store.post(ALICE, new_request_id(), "text") for _ in range(20))
+        answers = await asyncio.gather(*posts, return_exceptions=True)
+    finally:
+        postgresql.thaw()
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert sum("it did not answer for 0.5 s" in str(answer) for answer in answers) >= 15
+    assert tries < 10
+    await store.post(ALICE, new_request_id(), "after it")
 
 
 async def test_full_queue_refuses_and_serves_on(
