@@ -72,7 +72,7 @@ class ListRouter(router_pb2_grpc.RouterServicer):
 
     async def start(self) -> None:
         self._server = make_server()
-        router_pb2_grpc.add_RouterServicer_to_server(self, self._server)
+        self._server.add(router_pb2_grpc.add_RouterServicer_to_server, self)
         bind(self._server, self.target)
         await self._server.start()
 

@@ -97,7 +97,7 @@ async def routing(
     probe = Probe()
     service = RouterService(config(selection, vm, routers), is_serving if real_probe else probe)
     server = make_server(TABLE_MAX_BYTES)
-    router_pb2_grpc.add_RouterServicer_to_server(service, server)
+    server.add(router_pb2_grpc.add_RouterServicer_to_server, service)
     target = f"127.0.0.1:{port or free_port()}"
     bind(server, target)
     await server.start()

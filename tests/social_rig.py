@@ -34,7 +34,7 @@ class Server:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         server = make_server()
-        social_pb2_grpc.add_SNSServiceServicer_to_server(self.service, server)
+        server.add(social_pb2_grpc.add_SNSServiceServicer_to_server, self.service)
         bind(server, self.target)
         run = asyncio.create_task(self.service.run(), name="social")
         await asyncio.sleep(0)

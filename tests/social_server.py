@@ -23,7 +23,7 @@ async def main(path: Path, port: int) -> None:
     for number, on in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
         asyncio.get_running_loop().add_signal_handler(number, service.announce_leaving, on)
     server = make_server()
-    social_pb2_grpc.add_SNSServiceServicer_to_server(service, server)
+    server.add(social_pb2_grpc.add_SNSServiceServicer_to_server, service)
     bind(server, f"127.0.0.1:{port}")
     run = asyncio.create_task(service.run())
     await asyncio.sleep(0)

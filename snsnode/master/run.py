@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from typing import Any
-
-import grpc
 
 from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
@@ -35,7 +32,7 @@ from snsnode.store.engines import open_store
 from snsnode.store.protocol import Store
 from snsnode.transport.health import Health, register
 from snsnode.transport.reservation import reserve
-from snsnode.transport.servers import bind, make_server, make_threaded_server
+from snsnode.transport.servers import Server, bind, make_server, make_threaded_server
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +48,8 @@ SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spare: bool) -> None:
     """Be the master of this VM until ``stop``; ``as_spare``: once it is needed."""
     store = await open_store(config.store, vm_dir.home)
+    # What a successor need not wait for is made before its turn: from then on, clients are waiting.
+    servers = _Servers()
     spare_lock = RoleLock(vm_dir, "spare")
     lock = RoleLock(vm_dir, "master")
     try:
@@ -68,8 +67,9 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spar
             raise Unavailable(
                 f"cannot run the master of {config.vm}: it was stopped; 'snsctl start master' starts it"
             )
-        await _Master(vm_dir, config, lock, store).run(stop)
+        await _Master(vm_dir, config, lock, store).run(servers, stop)
     finally:
+        await servers.stop()
         spare_lock.withdraw()
         lock.withdraw()
         await store.close()
@@ -82,6 +82,18 @@ async def _wait_for_turn(vm_dir: VmDir, config: NodeConfig, lock: RoleLock, stop
             return await wait_for_turn(vm_dir, config, stop)
         finally:
             keeping.cancel()
+
+
+class _Servers:
+    """The one on the network, and the one with threads of its own for this VM's heartbeats and orders."""
+
+    def __init__(self) -> None:
+        self.public = make_server()
+        self.local = make_threaded_server(KEEPALIVE_THREADS)
+
+    async def stop(self) -> None:
+        await self.public.stop(None)
+        self.local.stop(None)
 
 
 class _Master:
@@ -110,10 +122,9 @@ class _Master:
         self._leaving = Leaving(vm_dir, self._registration, self._social, self._journal)
         self._orders = Orders(self._leaving, self._registration, self._social)
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, servers: _Servers, stop: asyncio.Event) -> None:
         """Serve until ``stop``, then drain."""
-        server = make_server()
-        local = make_threaded_server(KEEPALIVE_THREADS)
+        self._routers.connect()
         try:
             # The port first: one that is somebody else's costs no epoch.
             with contextlib.closing(reserve(self._config.endpoint("master"), PORT_WAIT_S)):
@@ -121,36 +132,37 @@ class _Master:
                 if not await self._begin(stop):
                     return
                 # We listen last: clients and probes shall be refused at once, not left waiting in a backlog.
-                self._add_services(server, local)
-                await server.start()
-            local.start()
+                self._add_services(servers)
+                await servers.public.start()
+            servers.local.start()
             self._health.set(True)
             self._progress.move()  # the slave sees it within milliseconds, and asks
             self._journal.write("serving", epoch=self._registration.epoch)
-            await self._serve(server, stop)
+            await self._serve(servers.public, stop)
         finally:
-            await server.stop(None)
-            local.stop(None)
+            await servers.stop()
+            await self._routers.close()
             for name in ("master.sock", "master.beat"):
                 (self._vm_dir.run / name).unlink(missing_ok=True)
 
-    def _add_services(self, server: grpc.aio.Server, local: grpc.Server) -> None:
-        social_pb2_grpc.add_SNSServiceServicer_to_server(self._social, server)
-        public: Any = PublicKeepAlive(self._config, self._keepalive)
-        master_pb2_grpc.add_MasterServicer_to_server(public, server)
-        register(self._health, server)
-        bind(server, self._config.endpoint("master").target)
+    def _add_services(self, servers: _Servers) -> None:
+        public, local = servers.public, servers.local
+        public.add(social_pb2_grpc.add_SNSServiceServicer_to_server, self._social)
+        keepalive = PublicKeepAlive(self._config, self._keepalive)
+        public.add(master_pb2_grpc.add_MasterServicer_to_server, keepalive)
+        register(self._health, public)
+        bind(public, self._config.endpoint("master").target)
         master_pb2_grpc.add_MasterServicer_to_server(self._keepalive, local)
         master_pb2_grpc.add_OrdersServicer_to_server(self._orders, local)
         bind(local, SOCKET)
 
-    async def _serve(self, server: grpc.aio.Server, stop: asyncio.Event) -> None:
+    async def _serve(self, server: Server, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             # The lines to clients and routers outlive the drain, the rest ends before it.
             lines = [
+                group.create_task(self._routers.run(), name="routers"),  # first: clients wait there for us
                 group.create_task(self._social.run(), name="social"),
                 group.create_task(collect_rarely(), name="garbage"),
-                group.create_task(self._routers.run(), name="routers"),
                 group.create_task(self._progress.run(), name="progress"),
             ]
             await run_until(
@@ -166,7 +178,7 @@ class _Master:
             for line in lines:
                 line.cancel()
 
-    async def _drain(self, server: grpc.aio.Server) -> None:
+    async def _drain(self, server: Server) -> None:
         """Leave without a failed call: no new clients, those here moved, what is in flight answered.
 
         All of it takes less than the 10 s that supervisord waits before it kills (``stopwaitsecs``): 0.3 s for the

@@ -45,7 +45,12 @@ def identify(pid: int) -> Identity | None:
 
 def me() -> Identity:
     """Return this process's identity."""
-    identity = identify(os.getpid())
+    return _mine(os.getpid())
+
+
+@cache
+def _mine(pid: int) -> Identity:
+    identity = identify(pid)
     assert identity is not None  # /proc/self exists while we do
     return identity
 

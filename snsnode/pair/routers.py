@@ -46,6 +46,10 @@ class Router:
         """Tell a table and return the other's; raises SnsError."""
         return await call(self._stub.Exchange, table, TIMEOUT_S)
 
+    def connect(self) -> None:
+        """Begin to connect now, not with the first call."""
+        self._channel.get_state(try_to_connect=True)
+
     async def rest(self, within_s: float) -> None:
         """Wait until the link breaks, or until ``news`` is set, at most ``within_s``."""
         waits = [
@@ -74,6 +78,18 @@ class Routers:
         self._changed = asyncio.Event()
         self.lines: dict[Endpoint, Router] = {}
 
+    def connect(self) -> None:
+        """Open the lines ahead of ``run``, whose first calls then need not wait for them; ``close`` undoes it."""
+        for endpoint in self._wanted:
+            self.lines[endpoint] = Router(endpoint)
+            self.lines[endpoint].connect()
+
+    async def close(self) -> None:
+        """Close what ``run`` has not closed, or never took over."""
+        while self.lines:
+            _, line = self.lines.popitem()
+            await line.close()
+
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Use these routers from now on."""
         if tuple(endpoints) != self._wanted:
@@ -95,7 +111,7 @@ class Routers:
                 self._changed.clear()
 
     async def _serve_one(self, endpoint: Endpoint) -> None:
-        router = self.lines[endpoint] = Router(endpoint)
+        router = self.lines[endpoint] = self.lines.get(endpoint) or Router(endpoint)
         try:
             await self._serve(router)
         finally:

@@ -252,7 +252,8 @@ class Watch:
             exit_code=code,
         )
         if holder is not None or cause is not Cause.DEAD:
-            self._partner.on_down(holder, cause)
+            # In a moment: a successor that waits for its "go" shall not wait for the telling, too.
+            asyncio.get_running_loop().call_soon(self._partner.on_down, holder, cause)
         successor = live_holder(self._vm_dir, self._partner.role)
         if successor is not None:  # somebody else was quicker: the spare, or supervisord
             return machine.Seen(successor.identity)

@@ -35,7 +35,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
                 f"cannot run the router of {config.vm}: it was stopped; 'snsctl start router' starts it"
             )
         service = RouterService(config, answers)
-        router_pb2_grpc.add_RouterServicer_to_server(service, server)
+        server.add(router_pb2_grpc.add_RouterServicer_to_server, service)
         health = Health("sns.v1.Router")
         register(health, server)
         await server.start()

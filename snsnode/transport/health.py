@@ -11,6 +11,7 @@ from typing import Any
 from snsnode.base.errors import SnsError
 from snsnode.rpc import health_pb2, health_pb2_grpc
 from snsnode.transport.channels import call, open_channel
+from snsnode.transport.servers import Server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -48,9 +49,9 @@ class Health(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthCheckResponse(status=SERVING if self._serving else NOT_SERVING)
 
 
-def register(health: Health, server: Any) -> None:
+def register(health: Health, server: Server) -> None:
     """Add the health service to ``server``."""
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add(health_pb2_grpc.add_HealthServicer_to_server, health)
 
 
 async def is_serving(target: str, timeout_s: float) -> bool:

@@ -39,7 +39,9 @@ def reserve(endpoint: Endpoint, within_s: float = 0.0) -> socket.socket:
 def _bound(endpoint: Endpoint) -> socket.socket:
     """Bind the first of the endpoint's addresses that can be bound."""
     refused = OSError("the address cannot be looked up")
-    infos = socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
+    # As bytes: for a str, Python loads its tables of international names first, which takes 2 ms.
+    address = endpoint.address.encode() if endpoint.address.isascii() else endpoint.address
+    infos = socket.getaddrinfo(address, endpoint.port, type=socket.SOCK_STREAM)
     for family, kind, proto, _, sockaddr in infos:
         reserved = socket.socket(family, kind, proto)
         try:

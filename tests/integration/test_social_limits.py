@@ -76,7 +76,7 @@ async def held_server(**limits: int) -> AsyncIterator[tuple[str, MemoryStore]]:
     service = SocialService(store, on_fenced=lambda: None)
     target = f"127.0.0.1:{free_port()}"
     server = make_server(**limits)
-    social_pb2_grpc.add_SNSServiceServicer_to_server(service, server)
+    server.add(social_pb2_grpc.add_SNSServiceServicer_to_server, service)
     bind(server, target)
     run = asyncio.create_task(service.run())
     await asyncio.sleep(0)
