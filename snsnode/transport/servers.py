@@ -35,8 +35,8 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
 class Server:
     """A server on the event loop whose handlers may raise our errors.
 
-    Each handler is wrapped once, as it is registered: an interceptor, which gRPC asks anew for every call, takes 5 %
-    of its time.
+    Each handler is wrapped once, as it is registered: an interceptor, which gRPC asks anew for each call, would be
+    5 % of it.
     """
 
     def __init__(self, inner: grpc.aio.Server) -> None:
