@@ -3,8 +3,9 @@
 Unary List and acknowledged posts through the real master process of a running cluster (SQLite store, slave, spare
 and router beside it), each as a ratio to a bare grpc.aio server whose handler returns an empty reply: the same
 clients, channels and calls in flight, in turn within one run, the median of all rounds. And the time from a post's
-call to a follower's timeline, on the same master and on another one over the same file. Compare ratios of one run;
-clients and servers share the cores.
+call to a follower's timeline, on the same master and on another one over the same file; beside it an empty call's,
+one every few milliseconds as the posts are, which is mostly the time to wake who sleeps. Compare ratios of
+one run; clients and servers share the cores.
 """
 
 import argparse
@@ -86,6 +87,7 @@ def measure(rounds: int, seconds: float, with_uvloop: bool) -> dict[str, Any]:
             other = running.enter_context(Echo("--uvloop"))
             servers["echo_uvloop"] = Served(other.target, other.pid)
         figures = rates(servers, rounds, seconds)
+        figures["echo_paced_p50_ms"] = asyncio.run(paced_echo(echo.target))
         figures |= asyncio.run(pushes(masters[0], masters[0], "same_master"))
         figures |= asyncio.run(pushes(masters[0], masters[1], "other_master"))
     return {**figures, "load_before": load_before, "cores": os.cpu_count()}
@@ -269,6 +271,25 @@ async def people(master: str) -> None:
             await stub.Logout(pb.LogoutRequest(caller=caller), timeout=START_S)
 
 
+def pause_s(number: int) -> float:
+    """Return how long to wait before the next call: no beat with anything that ticks."""
+    return 0.003 + 0.0001 * (number % 70)
+
+
+async def paced_echo(target: str) -> float:
+    """Return the median time of an empty call that is made now and then, in milliseconds."""
+    async with open_channel(target) as channel:
+        stub: Any = social_pb2_grpc.SNSServiceStub(channel)
+        call = _call("echo", stub, pb.Caller(username="echo", client_id="echo"))
+        took: list[float] = []
+        for number in range(PUSHES):
+            called_s = time.perf_counter()
+            await call()
+            took.append((time.perf_counter() - called_s) * 1000)
+            await asyncio.sleep(pause_s(number))
+    return statistics.median(took)
+
+
 async def pushes(posts_at: str, reads_at: str, name: str) -> dict[str, float]:
     """Return how long a post takes to a follower's open timeline, from the call and from its acknowledgement."""
     async with open_channel(posts_at) as one, open_channel(reads_at) as other:
@@ -298,7 +319,7 @@ async def pushes(posts_at: str, reads_at: str, name: str) -> dict[str, float]:
             arrived_s = await asyncio.wait_for(arrived[text], START_S)
             from_call.append((arrived_s - called_s) * 1000)
             from_ack.append(max(0.0, arrived_s - acknowledged_s) * 1000)
-            await asyncio.sleep(0.003 + 0.0001 * (number % 70))
+            await asyncio.sleep(pause_s(number))
         listening.cancel()
         timeline.cancel()
     return {
