@@ -1,5 +1,7 @@
 """The parts of ``snsctl doctor`` that need no cluster."""
 
+import compileall
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,15 @@ def test_clock_that_was_never_set_is_a_warning() -> None:
 
 def test_lock_table_that_cannot_be_read_fails(tmp_path: Path) -> None:
     assert doctor_machine._locks(tmp_path / "none").level == "FAIL"
+
+
+def test_modules_that_each_process_compiles_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.py").write_text("")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found = doctor_machine._compiled(tmp_path)
+    assert (found.level, found.detail[:16]) == ("warn", "1 of snsnode's a")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert doctor_machine._compiled(tmp_path).level == "ok"  # the next process stores them
+    compileall.compile_dir(tmp_path, quiet=1)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert doctor_machine._compiled(tmp_path).level == "ok"
