@@ -4,11 +4,12 @@ import contextlib
 import os
 import re
 import resource
+import struct
 import sys
 import time
 from collections.abc import Iterator
 from importlib import metadata
-from importlib.util import cache_from_source
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 
 import snsnode
@@ -81,15 +82,27 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _compiled(package: Path) -> Finding:
     """Look for modules that each process compiles anew: pip compiles what it installs, but nobody a checkout."""
-    sources = [path for path in package.rglob("*.py") if not Path(cache_from_source(str(path))).exists()]
+    sources = [path for path in package.rglob("*.py") if not _is_compiled(path)]
     if sources and (sys.dont_write_bytecode or not os.access(package, os.W_OK)):
         return warn(
             "compiled modules",
-            f"{len(sources)} of snsnode's are missing, and Python may not store them: each process that starts, "
-            "so each recovery without a spare, takes some 0.1 s longer",
+            f"{len(sources)} of snsnode's are missing or out of date, and Python may not store them: each process "
+            "that starts, so each recovery without a spare, takes some 0.1 s longer",
             f"{sys.executable} -m compileall -q {package}, as a user who may write there",
         )
     return ok("compiled modules", "none is compiled twice")
+
+
+def _is_compiled(source: Path) -> bool:
+    """Compare the source with what its compiled module was made from (PEP 552); one with a hash is believed."""
+    try:
+        stat = source.stat()
+        header = Path(cache_from_source(str(source))).read_bytes()[:16]
+        magic, flags, mtime, size = struct.unpack("<4sIII", header)
+    except (OSError, struct.error):
+        return False
+    made_from_it = (mtime, size) == (int(stat.st_mtime) & 0xFFFFFFFF, stat.st_size & 0xFFFFFFFF)
+    return bool(magic == MAGIC_NUMBER and (flags or made_from_it))
 
 
 def _kernel() -> Finding:

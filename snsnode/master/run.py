@@ -48,11 +48,11 @@ SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spare: bool) -> None:
     """Be the master of this VM until ``stop``; ``as_spare``: once it is needed."""
     store = await open_store(config.store, vm_dir.home)
-    # What a successor need not wait for is made before its turn: from then on, clients are waiting.
-    servers = _Servers()
     spare_lock = RoleLock(vm_dir, "spare")
     lock = RoleLock(vm_dir, "master")
     try:
+        # What a successor need not wait for is made before its turn: from then on, clients are waiting.
+        servers = _Servers()
         if as_spare:
             spare_lock.take(LOCK_WAIT_S)
             spare_lock.announce(config=config.digest("master"))
@@ -69,7 +69,6 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spar
             )
         await _Master(vm_dir, config, lock, store).run(servers, stop)
     finally:
-        await servers.stop()
         spare_lock.withdraw()
         lock.withdraw()
         await store.close()

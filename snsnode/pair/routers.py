@@ -77,17 +77,18 @@ class Routers:
         self._wanted = tuple(endpoints)
         self._changed = asyncio.Event()
         self.lines: dict[Endpoint, Router] = {}
+        self._ahead: dict[Endpoint, Router] = {}  # opened before ``run`` serves them
 
     def connect(self) -> None:
-        """Open the lines ahead of ``run``, whose first calls then need not wait for them; ``close`` undoes it."""
+        """Open the lines ahead of ``run``, whose first calls then need not wait. ``close`` must follow."""
         for endpoint in self._wanted:
-            self.lines[endpoint] = Router(endpoint)
-            self.lines[endpoint].connect()
+            self._ahead[endpoint] = Router(endpoint)
+            self._ahead[endpoint].connect()
 
     async def close(self) -> None:
-        """Close what ``run`` has not closed, or never took over."""
-        while self.lines:
-            _, line = self.lines.popitem()
+        """Close what ``connect`` opened and ``run`` never took over."""
+        while self._ahead:
+            _, line = self._ahead.popitem()
             await line.close()
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -111,7 +112,8 @@ class Routers:
                 self._changed.clear()
 
     async def _serve_one(self, endpoint: Endpoint) -> None:
-        router = self.lines[endpoint] = self.lines.get(endpoint) or Router(endpoint)
+        ahead = self._ahead.pop(endpoint, None)
+        router = self.lines[endpoint] = Router(endpoint) if ahead is None else ahead
         try:
             await self._serve(router)
         finally:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from snsnode.base.errors import EXIT_CONFIG, SnsError
 from snsnode.node import budget, intent
@@ -209,14 +210,14 @@ class Watch:
                     task.add_done_callback(self._beats.discard)
             case machine.Clear(partner, cause):
                 self._down_s = time.monotonic()
-                self._replace(self._clear(partner, cause), "clear")
+                self._replace(partial(self._clear, partner, cause), "clear")
             case machine.Launch(cause):
-                self._replace(self._launch(cause), "launch")
+                self._replace(partial(self._launch, cause), "launch")
 
-    def _replace(self, work: Awaitable[machine.Event], name: str) -> None:
+    def _replace(self, work: Callable[[], Awaitable[machine.Event]], name: str) -> None:
         async def run() -> None:
             try:
-                event = await work
+                event = await work()
             finally:
                 self._wake.set()
             self._replacing = None
@@ -252,7 +253,8 @@ class Watch:
             exit_code=code,
         )
         if holder is not None or cause is not Cause.DEAD:
-            # In a moment: a successor that waits for its "go" shall not wait for the telling, too.
+            # In the loop's next turn, so that whoever it wakes to tell the routers runs after the launch: a spare
+            # that waits for its "go" shall not wait for that, too.
             asyncio.get_running_loop().call_soon(self._partner.on_down, holder, cause)
         successor = live_holder(self._vm_dir, self._partner.role)
         if successor is not None:  # somebody else was quicker: the spare, or supervisord

@@ -1,8 +1,8 @@
 """Whom supervisord ends in a pair, where nobody else is left to do it: a slave or a spare that hangs.
 
 Called by ``roles`` on each turn of supervisord's loop, for the slave's program: whoever is ended here, the end is
-what brings a new slave, which judges the master. Who is merely waiting is left alone, and so is who is paused, or
-stopped, or held by a debugger.
+what brings a new slave, which judges the master. A slave that merely waits is left alone, and so is one that is
+paused, that an operator stopped, or that a debugger holds.
 """
 
 import signal

@@ -300,6 +300,21 @@ async def test_health_of_a_frozen_or_absent_process_is_told_in_time() -> None:
         assert time.monotonic() - began_s < STEP_S
 
 
+async def test_method_that_nobody_serves_is_refused_as_unknown() -> None:
+    async with connected(Health()) as (channel, _):
+        unknown: Any = channel.unary_unary("/grpc.health.v1.Health/None")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await unknown(b"", timeout=STEP_S)
+        assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_server_that_never_began_can_be_stopped_and_stopped_again() -> None:
+    server = make_server()
+    register(Health(), server)
+    await server.stop(None)
+    await server.stop(None)
+
+
 # --- bind --------------------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,8 @@ def test_lock_table_that_cannot_be_read_fails(tmp_path: Path) -> None:
 
 
 def test_modules_that_each_process_compiles_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one.py").write_text("")
+    module = tmp_path / "one.py"
+    module.write_text("")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     found = doctor_machine._compiled(tmp_path)
     assert (found.level, found.detail[:16]) == ("warn", "1 of snsnode's a")
@@ -72,3 +73,5 @@ def test_modules_that_each_process_compiles_are_a_warning(tmp_path: Path, monkey
     compileall.compile_dir(tmp_path, quiet=1)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert doctor_machine._compiled(tmp_path).level == "ok"
+    module.write_text("edited = True\n")
+    assert doctor_machine._compiled(tmp_path).level == "warn"
