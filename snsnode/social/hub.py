@@ -90,6 +90,7 @@ class Hub:
         self._store = store
         self._feeds: dict[UserName, set[Feed]] = {}
         self._wake = asyncio.Event()
+        self._end_watch: Callable[[], None] | None = None  # only while there are feeds: to watch a store costs
         self._cursor: PostId | None = None  # None before the first look
         self._outage = Outage("read new posts")
 
@@ -100,6 +101,8 @@ class Hub:
         ``take`` has something.
         """
         feed = Feed(self._store, username, on_change)
+        if self._end_watch is None:
+            self._end_watch = self._store.watch(self._wake.set)
         self._feeds.setdefault(username, set()).add(feed)
         return feed
 
@@ -109,10 +112,11 @@ class Hub:
         feeds.discard(feed)
         if not feeds:
             self._feeds.pop(feed.username, None)
+        if not self._feeds:
+            self._watch_no_more()
 
     async def run(self) -> None:
         """Push until cancelled."""
-        end_watch = self._store.watch(self._wake.set)
         try:
             while True:
                 self._wake.clear()
@@ -121,7 +125,12 @@ class Hub:
                     async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
         finally:
-            end_watch()
+            self._watch_no_more()
+
+    def _watch_no_more(self) -> None:
+        if self._end_watch is not None:
+            self._end_watch()
+            self._end_watch = None
 
     async def _look(self) -> None:
         try:

@@ -107,6 +107,26 @@ async def test_post_made_at_any_moment_of_entering_is_seen_once(moment: str, met
         assert len(seen) >= min(20, last)
 
 
+async def test_store_is_watched_only_while_somebody_listens() -> None:
+    store = network()
+    hub = Hub(store)
+    async with running(hub):
+        assert not store._watchers
+        ann, bob = Reader(store, hub, ANN), Reader(store, hub, BOB)
+        assert len(store._watchers) == 1
+        hub.unsubscribe(ann.feed)
+        assert store._watchers
+        for _ in range(2):
+            hub.unsubscribe(bob.feed)
+            assert not store._watchers
+        store.write("bob")
+        again = Reader(store, hub, ANN)
+        await again.enter()
+        newest = store.write("bob").post_id
+        assert (await again.until(newest))[-1] == newest
+    assert not store._watchers
+
+
 async def test_posts_made_while_a_feed_enters_are_not_lost_by_a_hub_that_had_nobody() -> None:
     # The hub jumps to the end while nobody listens: a feed that subscribes during the jump has an older
     # snapshot than the end that the hub jumps to.
