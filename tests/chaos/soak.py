@@ -193,6 +193,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=None, help="copy the home of a failed run to this new folder")
     parser.add_argument("--verbose", action="store_true", help="tell each fault")
     given = parser.parse_args()
+    if given.keep is not None and given.keep.exists():
+        parser.error(f"--keep {given.keep} exists; name a new folder")
     seed = int(time.time()) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     began_s = time.monotonic()
