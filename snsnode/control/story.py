@@ -27,6 +27,7 @@ _SYMPTOMS = {
     Cause.SILENT.value: "fell silent and was killed",
     Cause.NEVER_READY.value: "did not become ready in time and was killed",
     "it launches no master": "launched no master and was killed by supervisord",
+    "it does not move": "did not move and was killed by supervisord",
 }
 _TOLD_ELSEWHERE = ""
 

@@ -11,7 +11,7 @@ from snsnode.base.errors import InvalidInput
 from snsnode.base.ids import Epoch, shown
 from snsnode.node.config import NodeConfig
 from snsnode.node.process import Identity, boot_id, me
-from snsnode.pair.beat import Progress
+from snsnode.node.progress import Progress
 from snsnode.rpc import master_pb2_grpc, server_pb2
 
 

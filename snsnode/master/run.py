@@ -18,8 +18,9 @@ from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.node.process import me
+from snsnode.node.progress import Progress
 from snsnode.observe.journal import Journal
-from snsnode.pair.beat import Progress
+from snsnode.pair import beat
 from snsnode.pair.machine import Cause, Rules
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until
@@ -162,7 +163,7 @@ class _Master:
                 group.create_task(self._routers.run(), name="routers"),  # first: clients wait there for us
                 group.create_task(self._social.run(), name="social"),
                 group.create_task(collect_rarely(), name="garbage"),
-                group.create_task(self._progress.run(), name="progress"),
+                group.create_task(beat.move(self._progress), name="progress"),
             ]
             await run_until(
                 stop,

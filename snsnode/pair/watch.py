@@ -20,9 +20,9 @@ from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.lock import Holder, live_holder, read_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, open_pidfd, state_of
+from snsnode.node.progress import ProgressReader
 from snsnode.observe.journal import Journal
 from snsnode.pair import machine
-from snsnode.pair.beat import ProgressReader
 from snsnode.pair.fence import kill_and_await
 from snsnode.pair.machine import Cause, Phase
 from snsnode.pair.spawn import Child

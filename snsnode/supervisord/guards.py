@@ -16,9 +16,10 @@ from snsnode.node.config import NodeConfig
 from snsnode.node.lock import is_locked, live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
+from snsnode.node.progress import ProgressReader
 from snsnode.observe.journal import Journal
 from snsnode.supervisord import standstill
-from snsnode.supervisord.standstill import Lasting, Letters, Standstill
+from snsnode.supervisord.standstill import GUARDS_S, Lasting, Letters, Standstill
 
 ALONE_S = 12.0  # a live master without slave and spare has brought its slave back long before
 IDLE_S = 24.0  # a live slave without master and spare has long brought one up, or given it up: a start has 20 s
@@ -34,6 +35,8 @@ class PairGuard:
         self._alone = Lasting()  # a master lives, and neither slave nor spare
         self._spare_alone = Lasting()  # a spare lives, and nobody else
         self._idle = Lasting()  # a slave lives, and neither master nor spare
+        self._unmoved = Lasting()  # a slave lives, and its counter stands still
+        self._progress = ProgressReader(vm_dir, "slave")
         self._standstill = Standstill()
         self._ended_frozen = False  # we ended the slave, so that a new one judges its master
 
@@ -43,12 +46,13 @@ class PairGuard:
         self._ended_frozen = False
 
     def judge_slave(self, *, wanted: bool) -> None:
-        """End a slave that is ``wanted`` to run but is frozen, or brings no master up, where nobody else will."""
+        """End a slave that is ``wanted`` to run but hangs, or brings no master up, where nobody else will."""
         holders = {name: live_holder(self._vm_dir, name) for name in ("slave", "master", "spare")}
         letters = Letters(*(state_of(found.identity) if found else None for found in holders.values()))
         slave = holders["slave"]
         if slave is not None and wanted:
             self._judge_idle(slave.identity, letters)
+            self._judge_unmoved(slave.identity, letters)
         if slave is None or letters.slave != "T" or not wanted:
             self._standstill = Standstill(looked_s=time.monotonic())
             return
@@ -94,6 +98,16 @@ class PairGuard:
         if self._idle.for_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
             self._idle = Lasting()
             self._end_slave(slave, "launches no master", "it launches no master")
+
+    def _judge_unmoved(self, slave: Identity, letters: Letters) -> None:
+        """End a slave whose event loop does not turn, where master and spare, who would notice, hang as well."""
+        count = self._progress.read(slave)  # None: it does not show any
+        held = letters.is_traced or letters.slave in ("T", "D")  # frozen is another case; D is the disk's to end
+        what = None if held or count is None else (slave, count)
+        self._unmoved = self._unmoved.look(what, time.monotonic())
+        if self._unmoved.for_s > max(GUARDS_S, 2 * self._silence_s()):
+            self._unmoved = Lasting()
+            self._end_slave(slave, "does not move", "it does not move")
 
     def _may_be_launching(self) -> bool:
         if not intent.may_start(self._vm_dir, "master") or budget.is_waiting(self._vm_dir):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from snsnode.node.process import is_alive, send_signal
-from snsnode.supervisord.guards import IDLE_S
 from snsnode.supervisord.proxy import Supervisor
+from snsnode.supervisord.standstill import GUARDS_S
 from tests.chaos import scene
 from tests.chaos.hooks import DEADLOCK, Hooks
 from tests.cluster import Cluster, running
@@ -65,10 +65,21 @@ def test_deadlocked_slave_whose_master_and_spare_die_is_ended_by_supervisord(clu
     before = scene.await_rest(cluster)
     slave = cluster.signal("vm2", "slave", DEADLOCK)
     cluster.kill("vm2", "master", "spare")
-    eventually(lambda: not is_alive(slave), IDLE_S + 15)
+    eventually(lambda: not is_alive(slave), GUARDS_S + 15)
     assert scene.await_answer(cluster, "vm2", other_than=before).epoch > before.epoch
-    assert scene.entries(cluster, "vm2", "slave-down", cause="it launches no master", partner_pid=slave.pid)
-    assert "launched no master and was killed by supervisord" in cluster.ctl("why", "vm2").stdout
+    assert scene.entries(cluster, "vm2", "slave-down", cause="it does not move", partner_pid=slave.pid)
+    assert "did not move and was killed by supervisord" in cluster.ctl("why", "vm2").stdout
+
+
+@pytest.mark.chaos_long
+def test_partners_that_are_both_deadlocked_beside_a_frozen_spare_are_replaced(cluster: Cluster) -> None:
+    """Nobody of the three can act, and none of their process states tells of it but the spare's."""
+    before = scene.await_rest(cluster)
+    slave = cluster.signal("vm2", "slave", DEADLOCK)
+    master = cluster.signal("vm2", "master", DEADLOCK)
+    cluster.signal("vm2", "spare", signal.SIGSTOP)
+    eventually(lambda: not is_alive(slave) and not is_alive(master), 2 * GUARDS_S + 30)
+    assert scene.await_rest(cluster).epoch > before.epoch
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, DEADLOCK])

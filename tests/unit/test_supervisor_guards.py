@@ -10,6 +10,7 @@ from supervisor.states import ProcessStates
 
 from snsnode.node import budget, intent
 from snsnode.node.process import Identity, state_of, wait_dead
+from snsnode.node.progress import Progress
 from snsnode.observe.journal import read
 from tests.eventually import eventually
 from tests.role_rig import (
@@ -188,6 +189,50 @@ def test_slave_that_launches_no_master_is_ended(pair: Pair, monkeypatch: pytest.
     turn_for(pair, clock, 2)
     assert pair.forked == ["slave"]
     assert [entry.event for entry in read(pair.vm_dir.journal)] == ["slave-down", "first-launch"]
+
+
+def test_slave_that_does_not_move_beside_partners_that_hang_is_ended(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(pair, "spare") as spare:
+        spare.signal(signal.SIGSTOP, "T")
+        with holding(pair, "slave") as slave:
+            progress = Progress(pair.vm_dir, "slave", slave.identity)
+            clock = Clock(monkeypatch)
+            for _ in range(40):
+                progress.move()
+                turn_for(pair, clock, 1)
+            turn_for(pair, clock, 16)
+            assert slave.state not in ("Z", "")
+            turn_for(pair, clock, 4)
+            assert wait_dead(slave.identity, 5)
+            os.waitid(os.P_PID, slave.identity.pid, os.WEXITED | os.WNOWAIT)
+        [entry] = read(pair.vm_dir.journal)
+        assert (entry.event, entry.fields["cause"]) == ("slave-down", "it does not move")
+        turn_for(pair, clock, 2)
+        assert wait_dead(spare.identity, 5)  # it could rescue nobody, and would keep supervisord from it
+        os.waitid(os.P_PID, spare.identity.pid, os.WEXITED | os.WNOWAIT)
+    turn_for(pair, clock, 15)
+    assert pair.forked == ["slave"]  # it judges the master
+
+
+@pytest.mark.parametrize("why", ["shows nothing", "paused", "frozen", "away", "another one's"])
+def test_slave_that_does_not_move_for_a_reason_is_left_alone(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    with holding(pair, "slave") as slave, holding(pair, "spare"):
+        shown_by = partner if why == "another one's" else slave.identity
+        if why != "shows nothing":
+            Progress(pair.vm_dir, "slave", shown_by).move()
+        if why == "paused":
+            intent.pause(pair.vm_dir)
+        elif why == "frozen":
+            slave.signal(signal.SIGSTOP, "T")
+        clock = Clock(monkeypatch)
+        for _ in range(8):
+            turn_for(pair, clock, 1 if why == "frozen" else 5)
+            clock.now_s += 30 if why == "away" else 0
+        assert slave.state not in ("Z", "")
 
 
 @pytest.mark.parametrize("why", ["master there", "spare there", "waits", "master stopped", "paused", "away"])
