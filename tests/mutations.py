@@ -176,6 +176,13 @@ MUTATIONS = (
         "tests/unit/test_supervisor_roles.py tests/integration/test_adoption.py",
     ),
     Mutation(
+        "a slave whose counter stands still is ended where nobody else does it",
+        "snsnode/supervisord/guards.py",
+        "            self._judge_unmoved(slave.identity, letters)\n",
+        "            pass\n",
+        "tests/unit/test_supervisor_guards.py",
+    ),
+    Mutation(
         "a stale pid file makes no victim",
         "snsnode/supervisord/foreign.py",
         "        return found if started_s <= written_s + _CLOCK_SLACK_S else None",
