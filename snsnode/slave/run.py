@@ -98,7 +98,12 @@ class _Slave:
         try:
             progress = Progress(self._vm_dir, "slave", self._me)
         except OSError as error:
-            log.warning("cannot show progress in %s: %s", self._vm_dir.run, error.strerror)
+            log.warning(
+                "cannot show progress in %s: %s; supervisord cannot tell whether this slave hangs: make the disk "
+                "writable, and restart the slave",
+                self._vm_dir.run,
+                error.strerror,
+            )
             await asyncio.Event().wait()
         else:
             await beat.move(progress)
