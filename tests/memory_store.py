@@ -27,7 +27,7 @@ class MemoryStore:
         self.after: dict[str, Callable[[], object]] = {}
         self.calls: list[str] = []
         self.renewals: list[tuple[Login, ...]] = []
-        self._watchers: set[Callable[[], None]] = set()
+        self._watchers: dict[object, Callable[[], None]] = {}
 
     async def _called(self, method: str) -> None:
         self.calls.append(method)
@@ -96,7 +96,7 @@ class MemoryStore:
 
     def hint(self) -> None:
         """Tell the watchers."""
-        for watcher in self._watchers:
+        for watcher in tuple(self._watchers.values()):
             watcher()
 
     async def users(self, after: str, limit: int) -> Page:
@@ -144,8 +144,13 @@ class MemoryStore:
         return audience
 
     def watch(self, on_posts: Callable[[], None]) -> Callable[[], None]:
-        self._watchers.add(on_posts)
-        return lambda: self._watchers.discard(on_posts)
+        key = object()
+        self._watchers[key] = on_posts
+
+        def end() -> None:
+            self._watchers.pop(key, None)
+
+        return end
 
     async def close(self) -> None:
         self._watchers.clear()

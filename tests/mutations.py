@@ -183,6 +183,20 @@ MUTATIONS = (
         "tests/unit/test_supervisor_guards.py",
     ),
     Mutation(
+        "a slave shows that its event loop turns",
+        "snsnode/slave/run.py",
+        '                ("progress", beat.move(self._progress)),\n',
+        "",
+        "tests/chaos/test_spare.py",
+    ),
+    Mutation(
+        "master and spare that both hang, without a slave, get a new one",
+        "snsnode/supervisord/guards.py",
+        "            return self._alone.for_s >= ALONE_S and",
+        "            return False and",
+        "tests/unit/test_supervisor_guards.py",
+    ),
+    Mutation(
         "a stale pid file makes no victim",
         "snsnode/supervisord/foreign.py",
         "        return found if started_s <= written_s + _CLOCK_SLACK_S else None",

@@ -87,15 +87,41 @@ def partner(pair: Pair) -> Iterator[Identity]:
 
 
 @contextmanager
-def holding(pair: Pair, role: str) -> Iterator[Sleeper]:
-    """A process that holds ``role``."""
-    script = (
-        "import sys; from pathlib import Path; from snsnode.node.lock import RoleLock;"
-        "from snsnode.node.paths import VmDir; lock = RoleLock(VmDir(Path(sys.argv[1])), sys.argv[2]);"
-        "lock.take(); lock.announce(); hold()"
-    )
-    with sleeper(script, str(pair.vm_dir.path), role) as holder:
+def holding(pair: Pair, role: str, *, shows: str = "nothing") -> Iterator[Sleeper]:
+    """A process that holds ``role`` and shows no progress; or "its own", at each ``move``; or "another's"."""
+    with sleeper(_HOLDER, str(pair.vm_dir.path), role, shows) as holder:
         yield holder
+
+
+_HOLDER = """
+import dataclasses
+from pathlib import Path
+from snsnode.node.lock import RoleLock
+from snsnode.node.paths import VmDir
+from snsnode.node.process import me
+from snsnode.node.progress import Progress
+vm_dir, role, shows = sys.argv[1:]
+lock = RoleLock(VmDir(Path(vm_dir)), role)
+lock.take()
+lock.announce()
+if shows == "nothing":
+    hold()
+progress = Progress(me() if shows == "its own" else dataclasses.replace(me(), pid=1))
+progress.move()
+print("ready", flush=True)
+for _ in sys.stdin:
+    progress.move()
+    print("moved", flush=True)
+"""
+
+
+def move(holder: Sleeper) -> None:
+    """Let a process that shows its own progress make some."""
+    stdin, stdout = holder.process.stdin, holder.process.stdout
+    assert stdin is not None and stdout is not None
+    stdin.write("\n")
+    stdin.flush()
+    assert stdout.readline() == "moved\n"
 
 
 @contextmanager

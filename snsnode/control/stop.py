@@ -158,7 +158,7 @@ def _end(vm_dir: VmDir, name: str) -> None:
 
 def _tidy(vm_dir: VmDir) -> None:
     """Remove what killed processes left in ``run/``; lock files stay, for a lock on a removed file is none."""
-    for pattern in ("*.pid", "*.sock", "*.sock.*", "*.beat", "*.started", "shutdown", ".*.tmp"):
+    for pattern in ("*.pid", "*.sock", "*.sock.*", "*.started", "shutdown", ".*.tmp"):
         for path in vm_dir.run.glob(pattern):
             with contextlib.suppress(OSError):
                 path.unlink()

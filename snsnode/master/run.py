@@ -109,7 +109,7 @@ class _Master:
         self._rising: asyncio.Task[None] | None = None
         self._social = SocialService(store, on_fenced=self._fenced.set)
         self._health = Health("sns.v1.SNSService", "sns.v1.Master")
-        self._progress = Progress(vm_dir, "master", me())
+        self._progress = Progress(me())
         self._watch = self._watch_of_slave()
         self._keepalive = KeepAliveService(config, self._progress, self._watch.heard_from)
         self._registration = Registration(
@@ -142,8 +142,7 @@ class _Master:
         finally:
             await servers.stop()
             await self._routers.close()
-            for name in ("master.sock", "master.beat"):
-                (self._vm_dir.run / name).unlink(missing_ok=True)
+            (self._vm_dir.run / "master.sock").unlink(missing_ok=True)
 
     def _add_services(self, servers: _Servers) -> None:
         public, local = servers.public, servers.local

@@ -58,7 +58,7 @@ class Watch:
         self._rules = rules
         self._journal = journal
         self._state = machine.State()
-        self._progress = ProgressReader(vm_dir, partner.role)
+        self._progress = ProgressReader()
         self._pidfd = -1
         self._holder: Holder | None = None  # the last one that announced itself
         self._children: list[Child] = []

@@ -56,6 +56,8 @@ class _Slave:
         self._lock = lock
         self._config = config
         self._me = me()
+        self._progress = Progress(self._me)
+        self._progress.move()  # from here on, supervisord sees it where we hang
         self._journal = Journal(vm_dir.journal, config.vm, "slave")
         self._spares = SpareKeeper(vm_dir, config)
         self._crash: server_pb2.ServerInfo | None = None
@@ -77,7 +79,7 @@ class _Slave:
         self._journal.write("slave-started")
         try:
             tasks = [
-                ("progress", self._show_progress()),
+                ("progress", beat.move(self._progress)),
                 ("watch", self._watch.run()),
                 ("keep", keep_role(self._vm_dir, self._lock, stop)),
                 ("routers", self._routers.run()),
@@ -90,23 +92,7 @@ class _Slave:
             self._journal.write("slave-ended", cause="asked to stop" if stop.is_set() else "failed")
             await server.stop(None)
             await self._channel.close()
-            for name in ("slave.sock", "slave.beat"):
-                (self._vm_dir.run / name).unlink(missing_ok=True)
-
-    async def _show_progress(self) -> None:
-        """Move our counter; without one, on a disk that has no room for it, supervisord judges us by nothing."""
-        try:
-            progress = Progress(self._vm_dir, "slave", self._me)
-        except OSError as error:
-            log.warning(
-                "cannot show progress in %s: %s; supervisord cannot tell whether this slave hangs: make the disk "
-                "writable, and restart the slave",
-                self._vm_dir.run,
-                error.strerror,
-            )
-            await asyncio.Event().wait()
-        else:
-            await beat.move(progress)
+            (self._vm_dir.run / "slave.sock").unlink(missing_ok=True)
 
     # --- what the watch asks of us -------------------------------------------------------------------------
 

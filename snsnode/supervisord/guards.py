@@ -7,6 +7,7 @@ paused, that an operator stopped, or that a debugger holds.
 
 import signal
 import time
+from collections.abc import Sequence
 
 from supervisor.loggers import Logger
 
@@ -32,11 +33,11 @@ class PairGuard:
     def __init__(self, vm_dir: VmDir, logger: Logger) -> None:
         self._vm_dir = vm_dir
         self._logger = logger
-        self._alone = Lasting()  # a master lives, and neither slave nor spare
+        self._alone = Lasting()  # a master lives, with or without a spare, and no slave
         self._spare_alone = Lasting()  # a spare lives, and nobody else
         self._idle = Lasting()  # a slave lives, and neither master nor spare
         self._unmoved = Lasting()  # a slave lives, and its counter stands still
-        self._progress = ProgressReader(vm_dir, "slave")
+        self._progress = ProgressReader()
         self._standstill = Standstill()
         self._ended_frozen = False  # we ended the slave, so that a new one judges its master
 
@@ -50,8 +51,7 @@ class PairGuard:
         holders = {name: live_holder(self._vm_dir, name) for name in ("slave", "master", "spare")}
         letters = Letters(*(state_of(found.identity) if found else None for found in holders.values()))
         slave = holders["slave"]
-        if slave is not None and wanted:
-            self._judge_idle(slave.identity, letters)
+        if slave is not None and wanted and not self._judge_idle(slave.identity, letters):
             self._judge_unmoved(slave.identity, letters)
         if slave is None or letters.slave != "T" or not wanted:
             self._standstill = Standstill(looked_s=time.monotonic())
@@ -61,11 +61,16 @@ class PairGuard:
             self._ended_frozen = True
             self._standstill = Standstill()
 
-    def is_abandoned(self, now_s: float, *, master_alone: bool) -> bool:
-        """Tell whether a master has brought no slave back for long: it may hang, and only a slave can tell."""
-        self._alone = self._alone.look("master" if master_alone else None, now_s)
-        if not master_alone:
+    def is_abandoned(self, now_s: float, left: Sequence[str]) -> bool:
+        """Tell whether a master has brought no slave back for long: it may hang, and only a slave can tell.
+
+        ``left``: who lives of a pair that lacks a slave, and that nobody makes wait; empty where that is not so.
+        """
+        self._alone = self._alone.look(tuple(left) if "master" in left else None, now_s)
+        if "master" not in left:
             return False
+        if "spare" in left:  # which launches the slave after the silence, if it does not hang as well
+            return self._alone.for_s >= ALONE_S and self._alone.for_s >= 2 * self._silence_s()
         master = live_holder(self._vm_dir, "master")
         frozen = master is not None and state_of(master.identity) == "T"
         patience_s = ALONE_S
@@ -92,20 +97,25 @@ class PairGuard:
         if spare is not None and state_of(spare.identity) == "T":
             send_signal(spare.identity, signal.SIGKILL)
 
-    def _judge_idle(self, slave: Identity, letters: Letters) -> None:
+    def _judge_idle(self, slave: Identity, letters: Letters) -> bool:
+        """End a slave that has brought no master up for long, beside nobody; tell whether it did."""
         idle = letters.slave not in ("T", "t") and letters.master is None and letters.spare is None
         self._idle = self._idle.look(slave if idle and not self._may_be_launching() else None, time.monotonic())
-        if self._idle.for_s > max(IDLE_S, 1.2 * self._backoff_max_s()):
-            self._idle = Lasting()
-            self._end_slave(slave, "launches no master", "it launches no master")
+        if self._idle.for_s <= IDLE_S or self._idle.for_s <= 1.2 * self._backoff_max_s():
+            return False
+        self._idle = Lasting()
+        return self._end_slave(slave, "launches no master", "it launches no master")
 
     def _judge_unmoved(self, slave: Identity, letters: Letters) -> None:
-        """End a slave whose event loop does not turn, where master and spare, who would notice, hang as well."""
+        """End a slave whose event loop has not turned for long.
+
+        Master or spare notice that much earlier: who stands still for this long is guarded by nobody who can act.
+        """
         count = self._progress.read(slave)  # None: it does not show any
         held = letters.is_traced or letters.slave in ("T", "D")  # frozen is another case; D is the disk's to end
         what = None if held or count is None else (slave, count)
         self._unmoved = self._unmoved.look(what, time.monotonic())
-        if self._unmoved.for_s > max(GUARDS_S, 2 * self._silence_s()):
+        if self._unmoved.for_s > GUARDS_S and self._unmoved.for_s > 2 * self._silence_s():
             self._unmoved = Lasting()
             self._end_slave(slave, "does not move", "it does not move")
 

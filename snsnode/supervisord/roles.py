@@ -186,7 +186,7 @@ class RoleProcess(Adopting):
         wanted = intent.may_start(self.vm_dir, "slave")
         # Who waits as the budget says is not hanging; but for a wait that is our own.
         unguarded = wanted and (self._relaunch_s is not None or not budget.is_waiting(self.vm_dir))
-        abandoned = self.guard.is_abandoned(now_s, master_alone=unguarded and alive == ["master"])
+        abandoned = self.guard.is_abandoned(now_s, alive if unguarded and "slave" not in alive else ())
         self.guard.end_deaf_spare(now_s, spare_alone=unguarded and alive == ["spare"])
         if not wanted or (alive and not abandoned):
             self._relaunch_s = None

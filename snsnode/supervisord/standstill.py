@@ -8,7 +8,7 @@ lives, nobody is left to judge the pair; then the slave's end is what brings a n
 from dataclasses import dataclass
 
 LATE_S = 3.0  # supervisord's loop turns once a second at least: a later look says that it did not run itself
-GUARDS_S = 12.0  # whoever guards a frozen slave, and can act, has acted long before
+GUARDS_S = 12.0  # whoever guards a slave that hangs, and can act, has acted long before
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,18 @@ Kind = Literal[
     "snsctl-restart-master",
     "snsctl-restart-slave",
     "snsctl-restart-router",
+    "deadlock-spare",
+    "wedge-slave",
 ]
 
-_WEIGHTS = {"kill-master": 4, "kill-slave": 3, "kill-both": 3, "stop-master": 2, "wedge-master": 0.4}
+_WEIGHTS = {
+    "kill-master": 4,
+    "kill-slave": 3,
+    "kill-both": 3,
+    "stop-master": 2,
+    "wedge-master": 0.4,
+    "wedge-slave": 0.4,
+}
 OVERLAP = 0.35  # of the faults come while the one before is still being repaired
 _KILLED: dict[str, tuple[str, ...]] = {
     "both": ("slave", "master"),
@@ -127,7 +136,7 @@ class Injector:
     def _hang(self, vm: str, name: str, number: signal.Signals) -> None:
         victim = self._find(vm, name)
         if victim is not None and send_signal(victim, number) and name != "spare":
-            self.condemned[victim] = number  # a frozen spare is only found when it is needed
+            self.condemned[victim] = number  # one that hangs is perhaps only found when it is needed
 
     def _freeze(self, vm: str, who: str, hold_s: float) -> None:
         found = [self._find(vm, name) for name in _KILLED.get(who, (who,))]

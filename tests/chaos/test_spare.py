@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from snsnode.node.process import is_alive, send_signal
+from snsnode.node.process import Identity, is_alive, send_signal
+from snsnode.node.progress import ProgressReader
 from snsnode.supervisord.proxy import Supervisor
 from snsnode.supervisord.standstill import GUARDS_S
 from tests.chaos import scene
@@ -72,14 +73,43 @@ def test_deadlocked_slave_whose_master_and_spare_die_is_ended_by_supervisord(clu
 
 
 @pytest.mark.chaos_long
-def test_partners_that_are_both_deadlocked_beside_a_frozen_spare_are_replaced(cluster: Cluster) -> None:
-    """Nobody of the three can act, and none of their process states tells of it but the spare's."""
+@pytest.mark.parametrize("spare", [signal.SIGSTOP, DEADLOCK])
+def test_partners_that_are_both_deadlocked_beside_a_spare_that_hangs_are_replaced(
+    cluster: Cluster, spare: signal.Signals
+) -> None:
+    """Nobody of the three can act, and none of their process states tells of it but that of a frozen spare."""
     before = scene.await_rest(cluster)
     slave = cluster.signal("vm2", "slave", DEADLOCK)
     master = cluster.signal("vm2", "master", DEADLOCK)
-    cluster.signal("vm2", "spare", signal.SIGSTOP)
-    eventually(lambda: not is_alive(slave) and not is_alive(master), 2 * GUARDS_S + 30)
+    cluster.signal("vm2", "spare", spare)
+    eventually(lambda: not is_alive(slave) and not is_alive(master), 3 * GUARDS_S + 30)
     assert scene.await_rest(cluster).epoch > before.epoch
+
+
+@pytest.mark.chaos_long
+def test_master_and_spare_that_are_deadlocked_as_their_slave_dies_are_replaced(cluster: Cluster) -> None:
+    before = scene.await_rest(cluster)
+    hung = [cluster.signal("vm2", name, DEADLOCK) for name in ("spare", "master")]
+    cluster.kill("vm2", "slave")
+    eventually(lambda: not any(is_alive(each) for each in hung), 2 * GUARDS_S + 30)
+    assert scene.await_rest(cluster).epoch > before.epoch
+
+
+def test_slave_shows_that_its_event_loop_turns(cluster: Cluster) -> None:
+    """Which supervisord looks at, where nobody else is left to judge it."""
+    scene.await_rest(cluster)
+    await_moves(cluster.process("vm2", "slave"))
+    [dead] = cluster.kill("vm2", "slave")
+    cluster.await_role("vm2", "slave", scene.BACK_WITHIN_S, other_than=dead.pid)
+    await_moves(cluster.process("vm2", "slave"))
+    scene.await_rest(cluster)
+
+
+def await_moves(partner: Identity | None) -> None:
+    """Wait until a partner's counter has moved three times: the first is shown before its loop turns."""
+    assert partner is not None
+    reader = ProgressReader()
+    eventually(lambda: (reader.read(partner) or 0) > 3, 10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, DEADLOCK])

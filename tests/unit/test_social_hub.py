@@ -113,7 +113,7 @@ async def test_store_is_watched_only_while_somebody_listens() -> None:
     async with running(hub):
         assert not store._watchers
         ann, bob = Reader(store, hub, ANN), Reader(store, hub, BOB)
-        assert len(store._watchers) == 1
+        assert len(store._watchers) == 1  # one for all of them
         hub.unsubscribe(ann.feed)
         assert store._watchers
         for _ in range(2):
@@ -122,6 +122,7 @@ async def test_store_is_watched_only_while_somebody_listens() -> None:
         store.write("bob")
         again = Reader(store, hub, ANN)
         await again.enter()
+        assert len(store._watchers) == 1
         newest = store.write("bob").post_id
         assert (await again.until(newest))[-1] == newest
     assert not store._watchers

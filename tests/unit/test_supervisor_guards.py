@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import pytest
 from supervisor.states import ProcessStates
 
-from snsnode.node import budget, intent
+from snsnode.node import budget, config, intent
 from snsnode.node.process import Identity, state_of, wait_dead
-from snsnode.node.progress import Progress
 from snsnode.observe.journal import read
+from snsnode.supervisord import guards
+from snsnode.supervisord.guards import FROZEN
 from tests.eventually import eventually
 from tests.role_rig import (
     QUICK,
@@ -20,6 +21,7 @@ from tests.role_rig import (
     Pair,
     frozen_slave,
     holding,
+    move,
     pair,
     partner,
     turn_for,
@@ -196,11 +198,10 @@ def test_slave_that_does_not_move_beside_partners_that_hang_is_ended(
 ) -> None:
     with holding(pair, "spare") as spare:
         spare.signal(signal.SIGSTOP, "T")
-        with holding(pair, "slave") as slave:
-            progress = Progress(pair.vm_dir, "slave", slave.identity)
+        with holding(pair, "slave", shows="its own") as slave:
             clock = Clock(monkeypatch)
             for _ in range(40):
-                progress.move()
+                move(slave)
                 turn_for(pair, clock, 1)
             turn_for(pair, clock, 16)
             assert slave.state not in ("Z", "")
@@ -216,23 +217,56 @@ def test_slave_that_does_not_move_beside_partners_that_hang_is_ended(
     assert pair.forked == ["slave"]  # it judges the master
 
 
-@pytest.mark.parametrize("why", ["shows nothing", "paused", "frozen", "away", "another one's"])
+@pytest.mark.parametrize("why", ["shows nothing", "another's", "paused", "away", "traced", "waits for its disk"])
 def test_slave_that_does_not_move_for_a_reason_is_left_alone(
     pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    with holding(pair, "slave") as slave, holding(pair, "spare"):
-        shown_by = partner if why == "another one's" else slave.identity
-        if why != "shows nothing":
-            Progress(pair.vm_dir, "slave", shown_by).move()
+    shows = {"shows nothing": "nothing", "another's": "another's"}.get(why, "its own")
+    with holding(pair, "slave", shows=shows) as slave, holding(pair, "spare"):
         if why == "paused":
             intent.pause(pair.vm_dir)
-        elif why == "frozen":
-            slave.signal(signal.SIGSTOP, "T")
+        letter = {"traced": "t", "waits for its disk": "D"}.get(why)
+        if letter is not None:
+            monkeypatch.setattr(guards, "state_of", lambda found: letter if found == slave.identity else "S")
         clock = Clock(monkeypatch)
         for _ in range(8):
-            turn_for(pair, clock, 1 if why == "frozen" else 5)
+            turn_for(pair, clock, 5)
             clock.now_s += 30 if why == "away" else 0
         assert slave.state not in ("Z", "")
+    assert list(read(pair.vm_dir.journal)) == []
+
+
+def test_slave_that_is_frozen_is_not_called_one_that_does_not_move(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(pair, "slave", shows="its own") as slave, holding(pair, "spare"):
+        slave.signal(signal.SIGSTOP, "T")
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 40)
+        assert wait_dead(slave.identity, 5)
+        [entry] = read(pair.vm_dir.journal)
+        assert entry.fields["cause"] == FROZEN
+
+
+def test_slave_that_hangs_in_two_ways_is_ended_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pair.vm_dir.path / config.FILENAME).unlink()  # then both have the same patience
+    with holding(pair, "slave", shows="its own") as slave:
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 26)
+        assert wait_dead(slave.identity, 5)
+        assert len(list(read(pair.vm_dir.journal))) == 1
+
+
+def test_master_beside_a_spare_that_launches_no_slave_either_gets_one(
+    pair: Pair, partner: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both hang, and so did the slave that was ended for it."""
+    with holding(pair, "spare"):
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 17)  # the spare has twice the silence to do it
+        assert pair.forked == []
+        turn_for(pair, clock, 4)
+        assert pair.forked == ["slave"]
 
 
 @pytest.mark.parametrize("why", ["master there", "spare there", "waits", "master stopped", "paused", "away"])
