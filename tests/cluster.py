@@ -20,6 +20,7 @@ from snsnode.node.config import RoleName
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, send_signal
+from tests import looker
 from tests.eventually import eventually
 from tests.ports import free_port
 
@@ -128,6 +129,10 @@ class Cluster:
         status: dict[str, Any] = json.loads(self.ctl("status", "--json", code=None).stdout)
         return status
 
+    def status(self) -> dict[str, Any]:
+        """Return the same, at a tenth of what it costs."""
+        return looker.status(self.spec, self.home)
+
     # --- who really runs --------------------------------------------------------------------------------------
 
     def vm_dir(self, vm: str) -> VmDir:
@@ -203,7 +208,7 @@ class Cluster:
         """Wait until ``snsctl status`` says that all is well; return the available VM."""
 
         def available() -> str | None:
-            status = self.status_json()
+            status = self.status()
             states = [server["state"] for server in status["servers"]]
             return status["available"] if all(state in ("AVAILABLE", "STANDBY") for state in states) else None
 

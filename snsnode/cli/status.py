@@ -40,7 +40,7 @@ _STYLES = {"AVAILABLE": "bold green", "STANDBY": "green", "UP": "green", "SUSPEC
 @shared
 def command(as_json: bool, watch: bool, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
     """Show routers, servers and their processes. Exit 0: one server is AVAILABLE and none is DOWN."""
-    question = _question(spec_path, home_of(home), vms)
+    question = question_of(spec_path, home_of(home), vms)
     if watch:
         _watch(question, as_json)
     status = look(question, time_left_s())
@@ -105,7 +105,8 @@ def _json(status: Status) -> str:
     return json.dumps(status.to_dict(), ensure_ascii=False)
 
 
-def _question(spec_path: Path | None, home: Path, vms: tuple[str, ...]) -> Question:
+def question_of(spec_path: Path | None, home: Path, vms: tuple[str, ...]) -> Question:
+    """Return what ``snsctl status`` asks; raises as ``load_spec`` and ``check_cluster``."""
     outline = _outline(spec_path_of(spec_path), home)
     check_cluster(home, outline.cluster)
     notes: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ def test_one_router_of_two_is_missed_by_nobody(cluster: Cluster) -> None:
     work = calling(cluster, act)
     assert work.slowest_s < PROMPT_S
     assert {name: scene.pids(cluster, name) for name in cluster.server_vms} == whole
-    eventually(lambda: cluster.status_json()["routers_agree"], scene.BACK_WITHIN_S, every_s=0.2)
+    eventually(lambda: cluster.status()["routers_agree"], scene.BACK_WITHIN_S, every_s=0.2)
 
 
 def test_a_master_killed_beside_a_frozen_router_is_left_at_once(cluster: Cluster) -> None:
@@ -79,4 +79,4 @@ def test_a_master_killed_beside_a_frozen_router_is_left_at_once(cluster: Cluster
 
     work = calling(cluster, act)
     assert work.slowest_s < PROMPT_S
-    eventually(lambda: cluster.status_json()["routers_agree"], scene.BACK_WITHIN_S, every_s=0.2)
+    eventually(lambda: cluster.status()["routers_agree"], scene.BACK_WITHIN_S, every_s=0.2)

@@ -142,7 +142,7 @@ def test_promoted_spare_has_been_up_since_it_serves(cluster: Cluster) -> None:
     [dead] = cluster.kill("vm2", "master")
     assert cluster.await_role("vm2", "master", other_than=dead.pid) == spare.pid
     assert scene.await_rest(cluster).pid == spare.pid
-    server = cluster.status_json()["servers"][0]
+    server = cluster.status()["servers"][0]
     told_s = Supervisor(cluster.vm_dir("vm2").supervisor_socket).programs()["master"].uptime_s
     since_s = time.monotonic() - killed_s
     assert server["master"]["pid"] == spare.pid

@@ -117,7 +117,7 @@ def _kill_the_available(cluster: Cluster) -> None:
     """Kill the available master, and wait until the router offers the other one."""
     available = cluster.await_available()
     cluster.kill(available, "master")
-    eventually(lambda: cluster.status_json()["available"] not in (None, available), 10)
+    eventually(lambda: cluster.status()["available"] not in (None, available), 10)
 
 
 async def test_no_server_at_all_is_a_clear_error(cluster: Cluster) -> None:

@@ -38,7 +38,7 @@ def cluster(whole: Cluster) -> Iterator[Cluster]:
 
 
 def server(cluster: Cluster, vm: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(each for each in cluster.status_json()["servers"] if each["vm"] == vm)
+    found: dict[str, Any] = next(each for each in cluster.status()["servers"] if each["vm"] == vm)
     return found
 
 
@@ -49,7 +49,7 @@ def other(cluster: Cluster, vm: str) -> str:
 
 def choices(cluster: Cluster) -> set[str | None]:
     """Return whom the routers that answer give to clients."""
-    return {router["available"] for router in cluster.status_json()["routers"] if router["state"] == "UP"}
+    return {router["available"] for router in cluster.status()["routers"] if router["state"] == "UP"}
 
 
 def test_drain_moves_clients_without_a_failed_call_or_a_reconnection(cluster: Cluster) -> None:
@@ -92,13 +92,13 @@ def test_drain_moves_clients_without_a_failed_call_or_a_reconnection(cluster: Cl
     assert not [event for event in events if isinstance(event, Reconnecting)]
     drained = server(cluster, vm)
     assert (drained["draining"], drained["state"], drained["clients"]) == (True, "STANDBY", 0)
-    assert cluster.status_json()["available"] == other(cluster, vm)
+    assert cluster.status()["available"] == other(cluster, vm)
     assert "draining" in cluster.ctl("status").stdout
     assert cluster.ctl("drain", vm).returncode == 0  # again: it is so already
     assert cluster.ctl("undrain", vm).stdout == f"{vm}: takes clients again\n"
     assert cluster.ctl("undrain", vm).stdout == f"{vm}: was not drained\n"
     assert not server(cluster, vm)["draining"]
-    assert cluster.status_json()["available"] == other(cluster, vm)  # the choice is sticky
+    assert cluster.status()["available"] == other(cluster, vm)  # the choice is sticky
 
 
 def test_only_undrain_ends_a_drain(cluster: Cluster) -> None:
@@ -141,7 +141,7 @@ def test_switchover_makes_available_and_it_stays_so(cluster: Cluster) -> None:
     for name in cluster.router_vms:  # each begins anew beside the other
         cluster.kill(name, "router")
         cluster.await_role(name, "router", BACK_WITHIN_S, other_than=pids[name])
-        eventually(lambda: len(cluster.status_json()["notes"]) == 0, BACK_WITHIN_S, every_s=0.2)
+        eventually(lambda: len(cluster.status()["notes"]) == 0, BACK_WITHIN_S, every_s=0.2)
         assert choices(cluster) == {vm}
     pids = {name: cluster.pid(name, "router") for name in cluster.router_vms}
     for name in cluster.router_vms:  # and both at once: only the masters know
@@ -162,7 +162,7 @@ def test_switchover_while_a_router_is_frozen_is_told_to_it_later(cluster: Cluste
         cluster.signal(silent, "router", signal.SIGCONT)
     assert f"says {cluster.router_vm}\n" in said
     assert f"not answering, and to be told by the others: {silent} at " in said
-    eventually(lambda: choices(cluster) == {vm} and cluster.status_json()["routers_agree"], BACK_WITHIN_S)
+    eventually(lambda: choices(cluster) == {vm} and cluster.status()["routers_agree"], BACK_WITHIN_S)
 
 
 def test_switchover_is_refused_in_words(cluster: Cluster) -> None:
@@ -223,7 +223,7 @@ def test_the_only_server_keeps_its_clients() -> None:
                 await alice.post("still here")
 
         asyncio.run(use())
-        found = cluster.status_json()
+        found = cluster.status()
         assert (found["available"], found["servers"][0]["draining"]) == ("vm2", True)
         assert "vm2 is drained, and given to clients all the same: no router has another server" in found["notes"]
 

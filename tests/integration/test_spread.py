@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 
 def counts(cluster: Cluster) -> Counter[str]:
     """Return how many clients each AVAILABLE server has, as the router knows it."""
-    servers = cluster.status_json()["servers"]
+    servers = cluster.status()["servers"]
     return Counter({each["vm"]: each["clients"] for each in servers if each["state"] == "AVAILABLE"})
 
 

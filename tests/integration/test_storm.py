@@ -15,6 +15,7 @@ from tests.eventually import eventually_async
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 
 POSTERS = 4
+POST_EVERY_S = 0.02  # many a post is under way at each kill, and the machine has time for others
 STORM_S = 60.0
 KILL_EVERY_S = 2.0
 
@@ -36,7 +37,7 @@ async def _storm(cluster: Cluster) -> None:
                 text = f"p{number} {len(acknowledged[number])}"
                 await poster.post(text)
                 acknowledged[number].append(text)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(POST_EVERY_S)
 
     async def read(reader: Client) -> None:
         async for one in reader.timeline():

@@ -43,7 +43,7 @@ def test_a_vm_is_added_and_removed_while_the_others_keep_their_pids(cluster: Clu
     cluster.generate()
     cluster.ctl("generate", "--check")
     cluster.ctl("start")
-    status = cluster.status_json()
+    status = cluster.status()
     assert {server["vm"] for server in status["servers"]} == {"vm2", "vm3", "vm4"}
     assert all(server["state"] in ("AVAILABLE", "STANDBY") for server in status["servers"])
     assert pids(cluster, "vm1", "vm2", "vm3") == before
@@ -68,7 +68,7 @@ def test_a_changed_port_moves_one_server_only(cluster: Cluster) -> None:
     cluster.generate()
     cluster.ctl("start")
     assert pids(cluster, "vm1", "vm2") == before
-    server = next(server for server in cluster.status_json()["servers"] if server["vm"] == "vm3")
+    server = next(server for server in cluster.status()["servers"] if server["vm"] == "vm3")
     assert server["address"] == f"127.0.0.1:{moved}"
     assert server["state"] in ("AVAILABLE", "STANDBY")
     with socket.socket() as probe:
@@ -96,7 +96,7 @@ async def test_running_servers_and_clients_learn_of_a_new_router(cluster: Cluste
     await asyncio.to_thread(cluster.ctl, "start")
 
     def both_know() -> bool:
-        routers = cluster.status_json()["routers"]
+        routers = cluster.status()["routers"]
         return {router["vm"]: router["state"] for router in routers} == {"vm1": "UP", "vm9": "UP"}
 
     await asyncio.to_thread(eventually, both_know, 10)

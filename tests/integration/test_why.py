@@ -63,7 +63,7 @@ def test_planned_restart_is_told_as_one_and_not_counted(cluster: Cluster, how: s
     )
     assert f"{before}) died" not in cluster.ctl("why", "vm2").stdout
     assert budget.read(cluster.vm_dir("vm2")).totals.get("master", 0) == counted
-    assert cluster.status_json()["servers"][0]["master"]["restarts"] == counted
+    assert cluster.status()["servers"][0]["master"]["restarts"] == counted
 
 
 def test_story_of_all_vms_has_the_router_and_last_cuts_it(cluster: Cluster) -> None:
@@ -92,17 +92,17 @@ def test_vm_without_a_journal_says_so_and_an_unknown_one_is_refused() -> None:
 def test_paused_pair_is_left_alone_until_it_is_resumed(cluster: Cluster) -> None:
     cluster.ctl("pause", "vm2")
     try:
-        assert cluster.status_json()["servers"][0]["paused"] is True
+        assert cluster.status()["servers"][0]["paused"] is True
         assert "is paused already" in cluster.ctl("pause", "vm2").stdout
         [victim] = cluster.kill("vm2", "master")
         await_story(cluster, rf"master \(process {victim.pid}\) ended while restarting was paused")
         # A restart takes a tenth of a second, and each look at the cluster longer.
         for _ in range(3):
-            assert cluster.status_json()["servers"][0]["master"]["pid"] is None
+            assert cluster.status()["servers"][0]["master"]["pid"] is None
     finally:
         cluster.ctl("resume")
     cluster.await_role("vm2", "master", other_than=victim.pid)
-    assert cluster.status_json()["servers"][0]["paused"] is False
+    assert cluster.status()["servers"][0]["paused"] is False
     assert "was not paused" in cluster.ctl("resume", "vm2").stdout
     story = [line.partition(" vm2: ")[2] for line in cluster.ctl("why", "vm2").stdout.splitlines()]
     assert story.index("restarting was paused by an operator") < story.index(

@@ -113,7 +113,7 @@ def test_a_port_goes_from_one_vm_to_another_in_one_edit(cluster: Cluster) -> Non
     cluster.ports |= {"vm2": moved, "vm4": given}
     cluster.generate()
     cluster.ctl("start")
-    assert {server["state"] for server in cluster.status_json()["servers"]} == {"AVAILABLE", "STANDBY"}
+    assert {server["state"] for server in cluster.status()["servers"]} == {"AVAILABLE", "STANDBY"}
 
 
 def test_home_behind_a_link_is_stopped_whole() -> None:
