@@ -16,10 +16,21 @@ from tests.ports import free_port
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Cluster]:
     with running(servers=2) as made:
         yield made
+
+
+@pytest.fixture
+def cluster(whole: Cluster) -> Iterator[Cluster]:
+    """The cluster as it was made, whatever the test before did to it."""
+    spec, ports = whole.spec.read_text(), dict(whole.ports)
+    whole.generate()
+    whole.start()
+    yield whole
+    whole.spec.write_text(spec)
+    whole.ports = ports
 
 
 def test_a_removed_run_folder_is_mended_without_a_restart(cluster: Cluster) -> None:
