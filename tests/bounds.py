@@ -9,6 +9,7 @@ from types import FrameType
 
 import pytest
 
+from tests import looker
 from tests.eventually import eventually
 
 TEST_MAX_S = 60
@@ -42,12 +43,14 @@ def nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves a thread of a store or a child process."""
     yield
     eventually(lambda: not _store_threads(), within_s=15)
-    assert not _children()
+    assert not children()
 
 
 def _store_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("store-")]
 
 
-def _children() -> str:
-    return Path("/proc/self/task", str(threading.get_native_id()), "children").read_text(encoding="ascii")
+def children() -> set[int]:
+    """Return the children of this thread, but for the one that looks at clusters for all tests of this worker."""
+    text = Path("/proc/self/task", str(threading.get_native_id()), "children").read_text(encoding="ascii")
+    return {int(pid) for pid in text.split()} - looker.pids()

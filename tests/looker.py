@@ -34,6 +34,11 @@ def status(spec: Path, home: Path) -> dict[str, Any]:
     return answer
 
 
+def pids() -> set[int]:
+    """Return the process that answers, where there is one."""
+    return {process.pid for process in _processes}
+
+
 def _process() -> "subprocess.Popen[str]":
     if not _processes or _processes[0].poll() is not None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SNS_")}

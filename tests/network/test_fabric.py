@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.bounds import children
 from tests.eventually import eventually
 from tests.network import choice, namespaces
 from tests.network.cluster import make_fabric
@@ -117,7 +118,7 @@ def test_network_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert interfaces_here() == interfaces
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("network")]
-    assert not Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+    assert not children()
 
 
 def interfaces_here() -> list[str]:
