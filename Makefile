@@ -21,7 +21,7 @@ bench:
 mutations:
 	$(PY) -m tests.mutations
 proto:
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -Isnsnode/rpc=proto --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. proto/*.proto
+	bin/make-stubs snsnode/rpc
 schema:
 	$(PY) -m snsnode.spec.schema > conf/cluster.schema.json
 docs:

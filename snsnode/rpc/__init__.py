@@ -1,1 +1,1 @@
-"""Generated gRPC stubs of ``proto/*.proto``; made by ``make proto``, never edited by hand."""
+"""Generated gRPC stubs of the protos in ``proto/``; made by ``make proto``, never edited by hand."""

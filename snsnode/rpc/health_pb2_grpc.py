@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from snsnode.rpc import health_pb2 as snsnode_dot_rpc_dot_health__pb2
+from snsnode.rpc import health_pb2 as grpc_dot_health_dot_v1_dot_health__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -36,13 +36,13 @@ class HealthStub:
         """
         self.Check = channel.unary_unary(
                 '/grpc.health.v1.Health/Check',
-                request_serializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.FromString,
+                request_serializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/grpc.health.v1.Health/Watch',
-                request_serializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.FromString,
+                request_serializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.FromString,
                 _registered_method=True)
 
 
@@ -66,13 +66,13 @@ def add_HealthServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Check': grpc.unary_unary_rpc_method_handler(
                     servicer.Check,
-                    request_deserializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.SerializeToString,
+                    request_deserializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.FromString,
+                    response_serializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.SerializeToString,
+                    request_deserializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.FromString,
+                    response_serializer=grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -100,8 +100,8 @@ class Health:
             request,
             target,
             '/grpc.health.v1.Health/Check',
-            snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.SerializeToString,
-            snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.FromString,
+            grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.SerializeToString,
+            grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -127,8 +127,8 @@ class Health:
             request,
             target,
             '/grpc.health.v1.Health/Watch',
-            snsnode_dot_rpc_dot_health__pb2.HealthCheckRequest.SerializeToString,
-            snsnode_dot_rpc_dot_health__pb2.HealthCheckResponse.FromString,
+            grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckRequest.SerializeToString,
+            grpc_dot_health_dot_v1_dot_health__pb2.HealthCheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,8 +3,8 @@
 import grpc
 import warnings
 
-from snsnode.rpc import master_pb2 as snsnode_dot_rpc_dot_master__pb2
-from snsnode.rpc import server_pb2 as snsnode_dot_rpc_dot_server__pb2
+from snsnode.rpc import master_pb2 as sns_dot_v1_dot_master__pb2
+from snsnode.rpc import server_pb2 as sns_dot_v1_dot_server__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -37,8 +37,8 @@ class MasterStub:
         """
         self.KeepAlive = channel.unary_unary(
                 '/sns.v1.Master/KeepAlive',
-                request_serializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+                request_serializer=sns_dot_v1_dot_server__pb2.KeepAliveRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
                 _registered_method=True)
 
 
@@ -56,8 +56,8 @@ def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'KeepAlive': grpc.unary_unary_rpc_method_handler(
                     servicer.KeepAlive,
-                    request_deserializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_server__pb2.KeepAliveRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -85,8 +85,8 @@ class Master:
             request,
             target,
             '/sns.v1.Master/KeepAlive',
-            snsnode_dot_rpc_dot_server__pb2.KeepAliveRequest.SerializeToString,
-            snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+            sns_dot_v1_dot_server__pb2.KeepAliveRequest.SerializeToString,
+            sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -110,13 +110,13 @@ class OrdersStub:
         """
         self.Drain = channel.unary_unary(
                 '/sns.v1.Orders/Drain',
-                request_serializer=snsnode_dot_rpc_dot_master__pb2.DrainRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_master__pb2.DrainReply.FromString,
+                request_serializer=sns_dot_v1_dot_master__pb2.DrainRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_master__pb2.DrainReply.FromString,
                 _registered_method=True)
         self.TakeOver = channel.unary_unary(
                 '/sns.v1.Orders/TakeOver',
-                request_serializer=snsnode_dot_rpc_dot_master__pb2.TakeOverRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_master__pb2.TakeOverReply.FromString,
+                request_serializer=sns_dot_v1_dot_master__pb2.TakeOverRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_master__pb2.TakeOverReply.FromString,
                 _registered_method=True)
 
 
@@ -144,13 +144,13 @@ def add_OrdersServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
-                    request_deserializer=snsnode_dot_rpc_dot_master__pb2.DrainRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_master__pb2.DrainReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_master__pb2.DrainRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_master__pb2.DrainReply.SerializeToString,
             ),
             'TakeOver': grpc.unary_unary_rpc_method_handler(
                     servicer.TakeOver,
-                    request_deserializer=snsnode_dot_rpc_dot_master__pb2.TakeOverRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_master__pb2.TakeOverReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_master__pb2.TakeOverRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_master__pb2.TakeOverReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,8 +179,8 @@ class Orders:
             request,
             target,
             '/sns.v1.Orders/Drain',
-            snsnode_dot_rpc_dot_master__pb2.DrainRequest.SerializeToString,
-            snsnode_dot_rpc_dot_master__pb2.DrainReply.FromString,
+            sns_dot_v1_dot_master__pb2.DrainRequest.SerializeToString,
+            sns_dot_v1_dot_master__pb2.DrainReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -206,8 +206,8 @@ class Orders:
             request,
             target,
             '/sns.v1.Orders/TakeOver',
-            snsnode_dot_rpc_dot_master__pb2.TakeOverRequest.SerializeToString,
-            snsnode_dot_rpc_dot_master__pb2.TakeOverReply.FromString,
+            sns_dot_v1_dot_master__pb2.TakeOverRequest.SerializeToString,
+            sns_dot_v1_dot_master__pb2.TakeOverReply.FromString,
             options,
             channel_credentials,
             insecure,

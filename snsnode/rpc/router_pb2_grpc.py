@@ -3,8 +3,8 @@
 import grpc
 import warnings
 
-from snsnode.rpc import router_pb2 as snsnode_dot_rpc_dot_router__pb2
-from snsnode.rpc import server_pb2 as snsnode_dot_rpc_dot_server__pb2
+from snsnode.rpc import router_pb2 as sns_dot_v1_dot_router__pb2
+from snsnode.rpc import server_pb2 as sns_dot_v1_dot_server__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -37,28 +37,28 @@ class RouterStub:
         """
         self.RegisterServer = channel.unary_unary(
                 '/sns.v1.Router/RegisterServer',
-                request_serializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+                request_serializer=sns_dot_v1_dot_server__pb2.ServerInfo.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
                 _registered_method=True)
         self.Connect = channel.unary_unary(
                 '/sns.v1.Router/Connect',
-                request_serializer=snsnode_dot_rpc_dot_router__pb2.ClientConnect.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.FromString,
+                request_serializer=sns_dot_v1_dot_router__pb2.ClientConnect.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_server__pb2.ServerInfo.FromString,
                 _registered_method=True)
         self.Crash = channel.unary_unary(
                 '/sns.v1.Router/Crash',
-                request_serializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+                request_serializer=sns_dot_v1_dot_server__pb2.ServerInfo.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
                 _registered_method=True)
         self.Exchange = channel.unary_unary(
                 '/sns.v1.Router/Exchange',
-                request_serializer=snsnode_dot_rpc_dot_router__pb2.TableReply.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_router__pb2.TableReply.FromString,
+                request_serializer=sns_dot_v1_dot_router__pb2.TableReply.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_router__pb2.TableReply.FromString,
                 _registered_method=True)
         self.Table = channel.unary_unary(
                 '/sns.v1.Router/Table',
-                request_serializer=snsnode_dot_rpc_dot_router__pb2.TableRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_router__pb2.TableReply.FromString,
+                request_serializer=sns_dot_v1_dot_router__pb2.TableRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_router__pb2.TableReply.FromString,
                 _registered_method=True)
 
 
@@ -106,28 +106,28 @@ def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'RegisterServer': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterServer,
-                    request_deserializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_server__pb2.ServerInfo.FromString,
+                    response_serializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.SerializeToString,
             ),
             'Connect': grpc.unary_unary_rpc_method_handler(
                     servicer.Connect,
-                    request_deserializer=snsnode_dot_rpc_dot_router__pb2.ClientConnect.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_router__pb2.ClientConnect.FromString,
+                    response_serializer=sns_dot_v1_dot_server__pb2.ServerInfo.SerializeToString,
             ),
             'Crash': grpc.unary_unary_rpc_method_handler(
                     servicer.Crash,
-                    request_deserializer=snsnode_dot_rpc_dot_server__pb2.ServerInfo.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_server__pb2.ServerInfo.FromString,
+                    response_serializer=sns_dot_v1_dot_server__pb2.KeepAliveReply.SerializeToString,
             ),
             'Exchange': grpc.unary_unary_rpc_method_handler(
                     servicer.Exchange,
-                    request_deserializer=snsnode_dot_rpc_dot_router__pb2.TableReply.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_router__pb2.TableReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_router__pb2.TableReply.FromString,
+                    response_serializer=sns_dot_v1_dot_router__pb2.TableReply.SerializeToString,
             ),
             'Table': grpc.unary_unary_rpc_method_handler(
                     servicer.Table,
-                    request_deserializer=snsnode_dot_rpc_dot_router__pb2.TableRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_router__pb2.TableReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_router__pb2.TableRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_router__pb2.TableReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -155,8 +155,8 @@ class Router:
             request,
             target,
             '/sns.v1.Router/RegisterServer',
-            snsnode_dot_rpc_dot_server__pb2.ServerInfo.SerializeToString,
-            snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+            sns_dot_v1_dot_server__pb2.ServerInfo.SerializeToString,
+            sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -182,8 +182,8 @@ class Router:
             request,
             target,
             '/sns.v1.Router/Connect',
-            snsnode_dot_rpc_dot_router__pb2.ClientConnect.SerializeToString,
-            snsnode_dot_rpc_dot_server__pb2.ServerInfo.FromString,
+            sns_dot_v1_dot_router__pb2.ClientConnect.SerializeToString,
+            sns_dot_v1_dot_server__pb2.ServerInfo.FromString,
             options,
             channel_credentials,
             insecure,
@@ -209,8 +209,8 @@ class Router:
             request,
             target,
             '/sns.v1.Router/Crash',
-            snsnode_dot_rpc_dot_server__pb2.ServerInfo.SerializeToString,
-            snsnode_dot_rpc_dot_server__pb2.KeepAliveReply.FromString,
+            sns_dot_v1_dot_server__pb2.ServerInfo.SerializeToString,
+            sns_dot_v1_dot_server__pb2.KeepAliveReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -236,8 +236,8 @@ class Router:
             request,
             target,
             '/sns.v1.Router/Exchange',
-            snsnode_dot_rpc_dot_router__pb2.TableReply.SerializeToString,
-            snsnode_dot_rpc_dot_router__pb2.TableReply.FromString,
+            sns_dot_v1_dot_router__pb2.TableReply.SerializeToString,
+            sns_dot_v1_dot_router__pb2.TableReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -263,8 +263,8 @@ class Router:
             request,
             target,
             '/sns.v1.Router/Table',
-            snsnode_dot_rpc_dot_router__pb2.TableRequest.SerializeToString,
-            snsnode_dot_rpc_dot_router__pb2.TableReply.FromString,
+            sns_dot_v1_dot_router__pb2.TableRequest.SerializeToString,
+            sns_dot_v1_dot_router__pb2.TableReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from snsnode.rpc import social_pb2 as snsnode_dot_rpc_dot_social__pb2
+from snsnode.rpc import social_pb2 as sns_dot_v1_dot_social__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -36,43 +36,43 @@ class SNSServiceStub:
         """
         self.Login = channel.unary_unary(
                 '/sns.v1.SNSService/Login',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.LoginRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.LoginReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.LoginRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.LoginReply.FromString,
                 _registered_method=True)
         self.Session = channel.unary_stream(
                 '/sns.v1.SNSService/Session',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.SessionRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.SessionNotice.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.SessionRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.SessionNotice.FromString,
                 _registered_method=True)
         self.Logout = channel.unary_unary(
                 '/sns.v1.SNSService/Logout',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.LogoutRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.LogoutReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.LogoutReply.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/sns.v1.SNSService/List',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.ListRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.ListReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.ListRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.ListReply.FromString,
                 _registered_method=True)
         self.Follow = channel.unary_unary(
                 '/sns.v1.SNSService/Follow',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.FollowRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.FollowReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.FollowRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.FollowReply.FromString,
                 _registered_method=True)
         self.UnFollow = channel.unary_unary(
                 '/sns.v1.SNSService/UnFollow',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.FollowRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.FollowReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.FollowRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.FollowReply.FromString,
                 _registered_method=True)
         self.Post = channel.unary_unary(
                 '/sns.v1.SNSService/Post',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.PostRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.PostReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.PostRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.PostReply.FromString,
                 _registered_method=True)
         self.Timeline = channel.stream_stream(
                 '/sns.v1.SNSService/Timeline',
-                request_serializer=snsnode_dot_rpc_dot_social__pb2.TimelineRequest.SerializeToString,
-                response_deserializer=snsnode_dot_rpc_dot_social__pb2.TimelineReply.FromString,
+                request_serializer=sns_dot_v1_dot_social__pb2.TimelineRequest.SerializeToString,
+                response_deserializer=sns_dot_v1_dot_social__pb2.TimelineReply.FromString,
                 _registered_method=True)
 
 
@@ -137,43 +137,43 @@ def add_SNSServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Login': grpc.unary_unary_rpc_method_handler(
                     servicer.Login,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.LoginRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.LoginReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.LoginRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.LoginReply.SerializeToString,
             ),
             'Session': grpc.unary_stream_rpc_method_handler(
                     servicer.Session,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.SessionRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.SessionNotice.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.SessionRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.SessionNotice.SerializeToString,
             ),
             'Logout': grpc.unary_unary_rpc_method_handler(
                     servicer.Logout,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.LogoutRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.LogoutReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.LogoutRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.LogoutReply.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.ListRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.ListReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.ListRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.ListReply.SerializeToString,
             ),
             'Follow': grpc.unary_unary_rpc_method_handler(
                     servicer.Follow,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.FollowRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.FollowReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.FollowRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.FollowReply.SerializeToString,
             ),
             'UnFollow': grpc.unary_unary_rpc_method_handler(
                     servicer.UnFollow,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.FollowRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.FollowReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.FollowRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.FollowReply.SerializeToString,
             ),
             'Post': grpc.unary_unary_rpc_method_handler(
                     servicer.Post,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.PostRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.PostReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.PostRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.PostReply.SerializeToString,
             ),
             'Timeline': grpc.stream_stream_rpc_method_handler(
                     servicer.Timeline,
-                    request_deserializer=snsnode_dot_rpc_dot_social__pb2.TimelineRequest.FromString,
-                    response_serializer=snsnode_dot_rpc_dot_social__pb2.TimelineReply.SerializeToString,
+                    request_deserializer=sns_dot_v1_dot_social__pb2.TimelineRequest.FromString,
+                    response_serializer=sns_dot_v1_dot_social__pb2.TimelineReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -201,8 +201,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/Login',
-            snsnode_dot_rpc_dot_social__pb2.LoginRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.LoginReply.FromString,
+            sns_dot_v1_dot_social__pb2.LoginRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.LoginReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -228,8 +228,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/Session',
-            snsnode_dot_rpc_dot_social__pb2.SessionRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.SessionNotice.FromString,
+            sns_dot_v1_dot_social__pb2.SessionRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.SessionNotice.FromString,
             options,
             channel_credentials,
             insecure,
@@ -255,8 +255,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/Logout',
-            snsnode_dot_rpc_dot_social__pb2.LogoutRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.LogoutReply.FromString,
+            sns_dot_v1_dot_social__pb2.LogoutRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.LogoutReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -282,8 +282,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/List',
-            snsnode_dot_rpc_dot_social__pb2.ListRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.ListReply.FromString,
+            sns_dot_v1_dot_social__pb2.ListRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.ListReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -309,8 +309,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/Follow',
-            snsnode_dot_rpc_dot_social__pb2.FollowRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.FollowReply.FromString,
+            sns_dot_v1_dot_social__pb2.FollowRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.FollowReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -336,8 +336,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/UnFollow',
-            snsnode_dot_rpc_dot_social__pb2.FollowRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.FollowReply.FromString,
+            sns_dot_v1_dot_social__pb2.FollowRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.FollowReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -363,8 +363,8 @@ class SNSService:
             request,
             target,
             '/sns.v1.SNSService/Post',
-            snsnode_dot_rpc_dot_social__pb2.PostRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.PostReply.FromString,
+            sns_dot_v1_dot_social__pb2.PostRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.PostReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -390,8 +390,8 @@ class SNSService:
             request_iterator,
             target,
             '/sns.v1.SNSService/Timeline',
-            snsnode_dot_rpc_dot_social__pb2.TimelineRequest.SerializeToString,
-            snsnode_dot_rpc_dot_social__pb2.TimelineReply.FromString,
+            sns_dot_v1_dot_social__pb2.TimelineRequest.SerializeToString,
+            sns_dot_v1_dot_social__pb2.TimelineReply.FromString,
             options,
             channel_credentials,
             insecure,
