@@ -55,9 +55,10 @@ def pages() -> dict[str, str]:
 def _spec(schema: dict[str, Any]) -> Iterator[str]:
     yield "# The cluster spec\n\n" + NOTE
     yield (
-        "\nOne YAML file. Durations carry a unit: `ms`, `s`, `m` or `h`. `snsctl validate` reports every problem\n"
-        "at once, as `FILE:LINE:COLUMN`. [conf/cluster.example.yaml](../../conf/cluster.example.yaml) has every\n"
-        "key with a comment; editors that know JSON Schema complete and check it by\n"
+        "\nOne YAML file. Durations carry a unit: `ms`, `s`, `m` or `h`; sizes `MiB`, `GiB` or `TiB`.\n"
+        "`snsctl validate` reports every problem at once, as `FILE:LINE:COLUMN`.\n"
+        "[conf/cluster.example.yaml](../../conf/cluster.example.yaml) has every key with a comment; editors\n"
+        "that know JSON Schema complete and check it by\n"
         "[conf/cluster.schema.json](../../conf/cluster.schema.json).\n"
     )
     for title, node in _sections("top level", schema, schema["$defs"]):
@@ -92,6 +93,8 @@ def _kind(node: dict[str, Any]) -> str:
         return f"{node['minimum']} to {node['maximum']}"
     if node.get("type") == "string" and "(ms|s|m|h)" in node.get("pattern", ""):
         return "duration"
+    if node.get("type") == "string" and "(MiB|" in node.get("pattern", ""):
+        return "size"
     return {"string": "text", "boolean": "true or false"}.get(node.get("type", ""), "mapping")
 
 

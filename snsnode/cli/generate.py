@@ -25,7 +25,7 @@ def command(
     home: Path | None,
     vms: tuple[str, ...],
 ) -> int:
-    """Write supervisord.conf and node.json of every VM of the cluster spec SPEC below the home."""
+    """Write supervisord.conf, node.json and cluster.json of every VM of the cluster spec SPEC below the home."""
     path = spec_path_of(spec or spec_path)
     cluster, warnings = load_spec(path)
     names = selected(cluster.vms, vms)

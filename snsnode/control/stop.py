@@ -101,7 +101,8 @@ def _sweep(vm_dir: VmDir) -> None:
 def retire(vm_dir: VmDir) -> None:
     """End a VM that left the spec, and remove what was generated for it; its logs stay."""
     stop_all(vm_dir, ROLES)
-    for name in ("supervisord.conf", "node.json", "retired"):  # the mark goes last: a crash here is resumed
+    # The mark goes last: a crash here is resumed.
+    for name in ("supervisord.conf", "node.json", "cluster.json", "retired"):
         (vm_dir.path / name).unlink(missing_ok=True)
     for role in ROLES:
         intent.start(vm_dir, role)  # should the VM come back, nobody has stopped it

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import VmName
+from snsnode.node import cluster as node_cluster
 from snsnode.node import config as node
+from snsnode.node.cluster import ClusterFile
 from snsnode.node.config import Endpoint, NodeConfig
 from snsnode.render import template
 from snsnode.spec.model import Spec
 
 CONF = "supervisord.conf"
 RETIRED = "retired"
-FILENAMES = (CONF, node.FILENAME, RETIRED)
+FILENAMES = (CONF, node.FILENAME, node_cluster.FILENAME, RETIRED)
 RETIRED_TEXT = "no longer in the spec: 'snsctl start' ends what runs here and clears this folder\n"
 
 
@@ -55,7 +57,7 @@ def plan(
     """
     _refuse_foreign(spec, on_disk)
     names = [name for name in spec.vms if only is None or name in only]
-    wanted: dict[str, str | None] = dict(files(spec, template_text, names))
+    wanted = files(spec, template_text, names)
     wanted |= {f"{name}/{RETIRED}": None for name in names}
     if only is None:
         wanted |= {f"{name}/{RETIRED}": RETIRED_TEXT for name in _departed(spec, on_disk)}
@@ -63,19 +65,20 @@ def plan(
     return tuple(change for change in changes if change.before != change.after)
 
 
-def files(spec: Spec, template_text: str, names: Collection[VmName]) -> dict[str, str]:
-    """Return the text of every file of the VMs ``names``, by path relative to the home.
+def files(spec: Spec, template_text: str, names: Collection[VmName]) -> dict[str, str | None]:
+    """Return the text of every file of the VMs ``names``, by path relative to the home; None: it is not to be.
 
     Raises:
         ConfigError: the template is wrong.
     """
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     for name in names:
         config = node_config(spec, name)
         texts[f"{name}/{CONF}"] = template.render(
             template_text, cluster=spec.cluster, vm=name, programs=config.roles
         )
         texts[f"{name}/{node.FILENAME}"] = node.to_json(config)
+        texts[f"{name}/{node_cluster.FILENAME}"] = cluster_text(spec, name)
     return texts
 
 
@@ -103,6 +106,27 @@ def node_config(spec: Spec, name: VmName) -> NodeConfig:
             backoff_max_s=spec.restart.backoff_max_s,
         ),
     )
+
+
+def cluster_text(spec: Spec, name: VmName) -> str | None:
+    """Return the text of VM ``name``'s ``cluster.json``; None where it needs none.
+
+    A router must know every server of the spec. A VM without one needs the file only for a limit of its own.
+    """
+    limits = node_cluster.Limits(spec.limits.memory_bytes)
+    if spec.vms[name].router is not None:
+        file = ClusterFile(spec.cluster, tuple(_servers(spec)), tuple(_routers(spec)), limits)
+    elif limits != node_cluster.Limits():
+        file = ClusterFile(spec.cluster, limits=limits)
+    else:
+        return None
+    return node_cluster.to_json(file)
+
+
+def _servers(spec: Spec) -> Iterator[Endpoint]:
+    for name, vm in spec.vms.items():
+        if vm.server is not None:
+            yield Endpoint(name, vm.address, vm.server.port)
 
 
 def _routers(spec: Spec) -> Iterator[Endpoint]:

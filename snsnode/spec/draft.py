@@ -36,6 +36,8 @@ WANTED = {
     "intensity": "a whole number from 1 to 10000",
     "period": "a duration such as 10s",
     "backoff_max": "a duration such as 10s",
+    "limits": "{memory: 1GiB}",
+    "memory": "a size such as 512MiB or 2GiB",
     "vms": "at least one VM, such as {vm1: {address: 127.0.0.1, router: {port: 3010}}}",
     "address": "an IP address or a host name",
     "router": "{port: 3010}",
@@ -156,6 +158,8 @@ def _known(path: Path) -> dict[str, None] | None:
             owner = model.KeepAlive
         case ("restart",):
             owner = model.Restart
+        case ("limits",):
+            owner = model.Limits
         case ("vms", _):
             owner = model.Vm
         case ("vms", _, "router" | "server"):

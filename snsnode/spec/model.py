@@ -17,13 +17,16 @@ from snsnode.spec.addresses import parse_address
 from snsnode.spec.scalars import (
     DURATION_PATTERN,
     NAME_PATTERN,
+    SIZE_PATTERN,
     SQLITE,
     STORE_PATTERN,
     parse_duration,
     parse_name,
+    parse_size,
     parse_store,
 )
 
+VMS_MAX = 4_096  # as many servers, and as many routers, as a router's cluster.json lists
 PORT_MAX = 65535
 PORT_SAFE_MAX = 32767  # Linux hands out the ports above to clients (net.ipv4.ip_local_port_range)
 
@@ -49,6 +52,27 @@ class Between:
         return {"type": "string", "pattern": f"^{DURATION_PATTERN}$"}
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size with a unit, from ``low`` to ``high``, both included; bytes in the model."""
+
+    low: str
+    high: str
+
+    def parse(self, value: object) -> int:
+        """Return the bytes; raises ValueError with the bounds."""
+        size_bytes = parse_size(value)
+        if not parse_size(self.low) <= size_bytes <= parse_size(self.high):
+            raise ValueError(f"{value} is out of range: write a size from {self.low} to {self.high}")
+        return size_bytes
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{SIZE_PATTERN}$"}
+
+
 def _text(parse: Any, pattern: str) -> tuple[BeforeValidator, WithJsonSchema]:
     return BeforeValidator(parse), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
@@ -59,7 +83,7 @@ StoreUrl = Annotated[str, *_text(parse_store, STORE_PATTERN)]
 Address = Annotated[str, BeforeValidator(parse_address)]
 
 
-def _duration(default: str, alias: str, description: str) -> Any:
+def _written(default: str, alias: str, description: str) -> Any:
     """Return a field whose default is written, and shown to editors, the way people write it."""
     return Field(default=default, alias=alias, description=description)
 
@@ -97,13 +121,13 @@ class Vm(_Model):
 class KeepAlive(_Model):
     """The heartbeat between a slave and its master."""
 
-    interval_s: Annotated[float, Between("100ms", "1m")] = _duration(
+    interval_s: Annotated[float, Between("100ms", "1m")] = _written(
         "3s", "interval", "Time between two heartbeats: a duration from 100ms to 1m."
     )
-    timeout_s: Annotated[float, Between("1ms", "1m")] = _duration(
+    timeout_s: Annotated[float, Between("1ms", "1m")] = _written(
         "1s", "timeout", "Deadline of one heartbeat: a duration from 1ms to interval."
     )
-    silence_s: Annotated[float, Between("200ms", "1h")] = _duration(
+    silence_s: Annotated[float, Between("200ms", "1h")] = _written(
         "9s", "silence", "A master that heard nothing for so long restarts its slave: from 2 x interval to 1h."
     )
 
@@ -114,13 +138,21 @@ class Restart(_Model):
     intensity: int = Field(
         default=5, ge=1, le=10_000, description="Restarts within period that are immediate: 1 to 10000."
     )
-    period_s: Annotated[float, Between("1s", "1h")] = _duration(
+    period_s: Annotated[float, Between("1s", "1h")] = _written(
         "10s", "period", "Window in which restarts are counted; so long without one resets the count: 1s to 1h."
     )
-    backoff_max_s: Annotated[float, Between("100ms", "5m")] = _duration(
+    backoff_max_s: Annotated[float, Between("100ms", "5m")] = _written(
         "10s",
         "backoff_max",
         "Longest wait before a restart; waits double from 100ms: a duration from 100ms to 5m.",
+    )
+
+
+class Limits(_Model):
+    """How much one process of the cluster may use."""
+
+    memory_bytes: Annotated[int, Size("64MiB", "1TiB")] = _written(
+        "1GiB", "memory", "Memory of a role, beyond which it drains and restarts: a size from 64MiB to 1TiB."
     )
 
 
@@ -146,6 +178,7 @@ class Spec(_Model):
     )
     keepalive: KeepAlive = Field(default_factory=KeepAlive, description="Heartbeat times.")
     restart: Restart = Field(default_factory=Restart, description="Restart rule.")
+    limits: Limits = Field(default_factory=Limits, description="What a role may use.")
     vms: Annotated[Mapping[VmKey, Vm], AfterValidator(MappingProxyType)] = Field(
         min_length=1, description="The VMs by name: lower-case letters, digits or '-', a letter first."
     )

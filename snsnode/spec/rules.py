@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 
 def errors(draft: Draft) -> Iterator[Problem]:
     """Yield every broken rule."""
+    yield from _size(draft)
     yield from _roles(draft)
     yield from _collisions(draft)
     yield from _keepalive(draft)
@@ -35,6 +36,13 @@ def warnings(draft: Draft) -> Iterator[Problem]:
                 f"warning: port {port} is one that the system hands out to clients, and a client that loops on "
                 f"it while nobody listens can connect to itself: write a port below {model.PORT_SAFE_MAX + 1}",
             )
+
+
+def _size(draft: Draft) -> Iterator[Problem]:
+    vms = draft.data.get("vms")
+    if isinstance(vms, dict) and len(vms) > model.VMS_MAX:
+        text = f"the spec has {len(vms)} VMs: write at most {model.VMS_MAX}, or divide the cluster"
+        yield Problem(draft.key_mark(("vms",)), text)
 
 
 def _roles(draft: Draft) -> Iterator[Problem]:

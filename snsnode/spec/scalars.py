@@ -1,4 +1,4 @@
-"""The small languages inside a spec: names, durations and store URLs.
+"""The small languages inside a spec: names, durations, sizes and store URLs.
 
 Each ``parse_…`` takes what the YAML holds and returns the value, or raises ``ValueError`` with a sentence that
 says what is wrong and what to write instead. Called by ``model`` (for the fields) and ``rules`` (for what can
@@ -13,6 +13,7 @@ from snsnode.base.ids import shown
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 DURATION_PATTERN = r"[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)"
+SIZE_PATTERN = r"[0-9]{1,9}(MiB|GiB|TiB)"
 STORE_PATTERN = r"(sqlite:///|postgresql://).+"
 
 SQLITE = "sqlite:///"
@@ -31,6 +32,7 @@ POSTGRESQL_OPTIONS = (
 # A name, an IPv4 address, a percent-encoded socket folder or nothing; or a bracketed IPv6 address; then a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _UNITS_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_UNITS_BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def parse_name(value: object) -> str:
@@ -49,6 +51,16 @@ def parse_duration(value: object) -> float:
         raise ValueError(f"{what} is not a duration: write a number and its unit, such as 500ms, 1.5s, 2m or 1h")
     number = value.rstrip("msh")
     return float(Decimal(number) * _UNITS_S[value[len(number) :]])
+
+
+def parse_size(value: object) -> int:
+    """Return a size such as ``512MiB``, ``2GiB`` or ``1TiB`` in bytes."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"the size {value} has no unit: write it as 512MiB, 2GiB or 1TiB")
+    if not isinstance(value, str) or not re.fullmatch(SIZE_PATTERN, value, re.ASCII):
+        what = shown(value) if isinstance(value, str) else "this"
+        raise ValueError(f"{what} is not a size: write a whole number and its unit, such as 512MiB, 2GiB or 1TiB")
+    return int(value[:-3]) * _UNITS_BYTES[value[-3:]]
 
 
 def parse_store(value: object) -> str:

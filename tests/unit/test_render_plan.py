@@ -6,6 +6,7 @@ import pytest
 
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import VmName
+from snsnode.node import cluster
 from snsnode.node.config import from_json
 from snsnode.render import template
 from snsnode.render.diff import diff
@@ -37,8 +38,11 @@ def changed(text: str, on_disk: dict[str, str], only: set[str] | None = None) ->
     return {change.path: change.after for change in plan(spec(text), TEMPLATE, on_disk, names)}
 
 
-def test_new_home_gets_two_files_for_each_vm() -> None:
-    assert list(home(THREE)) == [f"vm{i}/{name}" for i in (1, 2, 3) for name in ("supervisord.conf", "node.json")]
+def test_new_home_gets_two_files_for_each_vm_and_one_more_beside_a_router() -> None:
+    files = ("supervisord.conf", "node.json", "cluster.json")
+    wanted = [f"vm{i}/{name}" for i in (1, 2, 3) for name in files]
+    wanted.remove("vm2/cluster.json")
+    assert list(home(THREE)) == wanted
 
 
 def test_home_that_is_as_planned_needs_nothing() -> None:
@@ -51,6 +55,28 @@ def test_node_json_holds_this_vm_and_every_router_in_the_order_of_the_spec() -> 
     assert (config.router_port, config.server_port) == (3011, 3030)
     assert [router.target for router in config.routers] == ["127.0.0.1:3010", "127.0.0.1:3011"]
     assert (config.keepalive.silence_s, config.restart.backoff_max_s) == (9.0, 10.0)
+
+
+def test_router_is_told_of_every_server_and_router_of_the_spec() -> None:
+    for name in ("vm1", "vm3"):
+        file = cluster.from_json(home(THREE)[f"{name}/cluster.json"])
+        assert [(server.vm, server.target) for server in file.servers] == [
+            ("vm2", "127.0.0.1:3020"),
+            ("vm3", "127.0.0.1:3030"),
+        ]
+        assert [router.target for router in file.routers] == ["127.0.0.1:3010", "127.0.0.1:3011"]
+        assert (file.cluster, file.limits) == ("local", cluster.Limits())
+
+
+def test_server_alone_has_the_file_for_a_limit_that_is_not_the_default_only() -> None:
+    limited = THREE.replace("vms:", "limits: {memory: 512MiB}\nvms:")
+    paths = changed(limited, home(THREE))
+    assert set(paths) == {f"vm{i}/cluster.json" for i in (1, 2, 3)}
+    file = cluster.from_json(paths["vm2/cluster.json"] or "")
+    assert (file.limits.memory_bytes, file.servers, file.routers) == (512 * 2**20, (), ())
+    back = changed(THREE, home(limited))
+    assert back["vm2/cluster.json"] is None
+    assert set(back) == set(paths)
 
 
 @pytest.mark.parametrize(
@@ -66,17 +92,19 @@ def test_node_json_holds_this_vm_and_every_router_in_the_order_of_the_spec() -> 
 def test_edit_of_ports_times_or_store_leaves_supervisord_alone(edit: tuple[str, str]) -> None:
     paths = changed(THREE.replace(*edit), home(THREE))
     assert paths
-    assert {path.partition("/")[2] for path in paths} == {"node.json"}
+    assert {path.partition("/")[2] for path in paths} <= {"node.json", "cluster.json"}
 
 
 def test_changed_router_reaches_every_vm() -> None:
-    assert len(changed(THREE.replace("3010", "3012"), home(THREE))) == 3
+    paths = changed(THREE.replace("3010", "3012"), home(THREE))
+    assert set(paths) == {*(f"vm{i}/node.json" for i in (1, 2, 3)), "vm1/cluster.json", "vm3/cluster.json"}
 
 
 def test_vm_that_left_is_marked_and_keeps_its_files() -> None:
     on_disk = home(THREE)
     assert changed(TWO, on_disk) == {
         "vm1/node.json": home(TWO)["vm1/node.json"],  # vm3's router is gone
+        "vm1/cluster.json": home(TWO)["vm1/cluster.json"],
         "vm2/node.json": home(TWO)["vm2/node.json"],
         "vm3/retired": RETIRED_TEXT,
     }
@@ -123,6 +151,10 @@ def test_diff_shows_a_new_vm_as_new_files() -> None:
 def test_diff_shows_a_changed_line() -> None:
     lines = shown(TWO.replace("3020", "3021"), home(TWO)).splitlines()
     assert [line for line in lines if line[0] in "+-"] == [
+        "--- vm1/cluster.json",
+        "+++ vm1/cluster.json",
+        '-      "port": 3020',
+        '+      "port": 3021',
         "--- vm2/node.json",
         "+++ vm2/node.json",
         '-  "server_port": 3020,',
@@ -135,6 +167,7 @@ def test_diff_shows_a_retired_vm_as_a_removal() -> None:
     assert "# vm3: no longer in the spec" in text
     assert "--- vm3/supervisord.conf\n+++ /dev/null\n" in text
     assert "--- vm3/node.json\n+++ /dev/null\n" in text
+    assert "--- vm3/cluster.json\n+++ /dev/null\n" in text
 
 
 def test_diff_says_that_a_vm_is_back() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from snsnode.spec.addresses import canonical, machine, parse_address
-from snsnode.spec.scalars import POSTGRESQL_OPTIONS, parse_duration, parse_name, parse_store
+from snsnode.spec.scalars import POSTGRESQL_OPTIONS, parse_duration, parse_name, parse_size, parse_store
 from snsnode.store import postgresql_url
 
 
@@ -27,6 +27,27 @@ def test_bare_number_is_refused_with_the_unit_to_write(number: float) -> None:
 def test_what_is_no_duration_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("64MiB", 64 * 2**20), ("1GiB", 2**30), ("1024MiB", 2**30), ("1TiB", 2**40)]
+)
+def test_size_with_a_unit_is_bytes(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("number", [1024, 0.5])
+def test_bare_size_is_refused_with_the_units_to_write(number: float) -> None:
+    with pytest.raises(ValueError, match="has no unit: write it as 512MiB"):
+        parse_size(number)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "1GB", "1 GiB", "1gib", "-1GiB", "1.5GiB", "٣GiB", "1GiB\n", True, [], None]
+)
+def test_what_is_no_size_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(value)
 
 
 @pytest.mark.parametrize("name", ["a", "vm1", "no", "a-b-", "a" * 32])

@@ -46,7 +46,7 @@ def test_full_example_shows_every_key() -> None:
     shown = yaml.safe_load((CONF / "cluster.example.yaml").read_text())
     schema = json.loads(schema_text())
     assert set(shown) == set(schema["properties"])
-    for key, name in (("keepalive", "KeepAlive"), ("restart", "Restart")):
+    for key, name in (("keepalive", "KeepAlive"), ("restart", "Restart"), ("limits", "Limits")):
         assert set(shown[key]) == set(schema["$defs"][name]["properties"])
 
 
@@ -60,6 +60,9 @@ def test_full_example_shows_every_key() -> None:
         {"keepalive": {"interval": 3}},
         {"keepalive": {"interval": "3"}},
         {"restart": {"intensity": 0}},
+        {"limits": {"memory": 1024}},
+        {"limits": {"memory": "1GB"}},
+        {"limits": {"memory": None}},
         {"vms": {}},
         {"vms": {"VM": {"address": "h", "router": {"port": 1}}}},
         {"vms": {"a": {"address": "h"}}},
