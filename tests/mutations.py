@@ -211,6 +211,20 @@ MUTATIONS = (
         "tests/unit/test_supervisor_adoption.py",
     ),
     Mutation(
+        "a reload closes what the life before it has opened",
+        "snsnode/supervisord/lives.py",
+        "        channel.close()\n",
+        "        pass\n",
+        "tests/integration/test_supervisord_reload.py",
+    ),
+    Mutation(
+        "relative paths mean the same after a reload",
+        "snsnode/supervisord/lives.py",
+        "        sys.argv[1:] = arguments\n",
+        "",
+        "tests/integration/test_supervisord_reload.py",
+    ),
+    Mutation(
         "a start that no restart can help ends at once",
         "snsnode/control/start.py",
         "    if logs.is_hopeless(role) and not is_locked(vm.dir, role):",

@@ -3,8 +3,10 @@
 A KeepAlive that is answered shows that threads run, a counter that moves shows that the event loop turns. It is in
 the memory of its process alone (memfd_create(2)), and others find it under /proc/PID/fd (proc(5)): no disk that is
 full, read-only or hanging keeps a partner from showing that it lives, nobody can remove it, and nothing of it is
-left. A look costs the watcher no system call, so it may look ten times a second. A slave and a master look at each
-other's; at a slave's looks supervisord as well, for the case that nobody else replaced a slave that hangs.
+left. A slave and a master look at each other's, by ``ProgressReader``: it keeps the memory mapped, so that a look
+costs no system call and it may look ten times a second. supervisord looks at a slave's as well, for the case that
+nobody else replaced a slave that hangs, by ``read_once``: whatever lives inside supervisord must keep no
+descriptor, because a reload closes all descriptors behind their owners' backs.
 """
 
 import contextlib
@@ -44,7 +46,7 @@ class Progress:
 
 
 class ProgressReader:
-    """The watcher's side, for one process after another."""
+    """The watcher's side, for one process after another. Keeps a descriptor, so it is not for supervisord."""
 
     def __init__(self) -> None:
         self._whose: Identity | None = None
@@ -56,17 +58,45 @@ class ProgressReader:
             self._whose, self._memory = identity, _find(identity.pid)
         if self._memory is None:
             return None
-        pid, start_ticks, count = _RECORD.unpack_from(self._memory)
-        return count if (pid, start_ticks) == (identity.pid, identity.start_ticks) else None
+        return _count(self._memory, identity)
+
+
+def read_once(identity: Identity) -> int | None:
+    """Return the counter of exactly this process, keeping nothing open; None before it moved and after its end."""
+    descriptor = _open(identity.pid)
+    if descriptor is None:
+        return None
+    try:
+        record = os.pread(descriptor, _RECORD.size, 0)
+    finally:
+        os.close(descriptor)
+    return _count(record, identity) if len(record) == _RECORD.size else None
+
+
+def _count(record: bytes | mmap.mmap, identity: Identity) -> int | None:
+    pid, start_ticks, count = _RECORD.unpack_from(record)
+    return int(count) if (pid, start_ticks) == (identity.pid, identity.start_ticks) else None
 
 
 def _find(pid: int) -> mmap.mmap | None:
-    with contextlib.suppress(OSError, ValueError):  # it ended, or has made it only just, and given it no size yet
+    descriptor = _open(pid)
+    if descriptor is None:
+        return None
+    try:
+        return mmap.mmap(descriptor, _RECORD.size, prot=mmap.PROT_READ)
+    except (OSError, ValueError):  # it was made only just, and has no size yet
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open(pid: int) -> int | None:
+    """Open the counter's memory of ``pid``; None where it shows none. The caller closes the descriptor."""
+    with contextlib.suppress(OSError):  # the process ended
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed since
                 if str(link.readlink()) == _LINK:
-                    with link.open("rb") as file:
-                        return mmap.mmap(file.fileno(), _RECORD.size, prot=mmap.PROT_READ)
+                    return os.open(link, os.O_RDONLY)
     return None
 
 

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from supervisor.loggers import Logger
 
 from snsnode.base.errors import SnsError
-from snsnode.node import budget, config, intent
+from snsnode.node import budget, config, intent, progress
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import is_locked, live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
-from snsnode.node.progress import ProgressReader
 from snsnode.observe.journal import Journal
 from snsnode.supervisord import standstill
 from snsnode.supervisord.standstill import GUARDS_S, Lasting, Letters, Standstill
@@ -37,7 +36,6 @@ class PairGuard:
         self._spare_alone = Lasting()  # a spare lives, and nobody else
         self._idle = Lasting()  # a slave lives, and neither master nor spare
         self._unmoved = Lasting()  # a slave lives, and its counter stands still
-        self._progress = ProgressReader()
         self._standstill = Standstill()
         self._ended_frozen = False  # we ended the slave, so that a new one judges its master
 
@@ -111,7 +109,7 @@ class PairGuard:
 
         Master or spare notice that much earlier: who stands still for this long is guarded by nobody who can act.
         """
-        count = self._progress.read(slave)  # None: it does not show any
+        count = progress.read_once(slave)  # None: it does not show any
         held = letters.is_traced or letters.slave in ("T", "D")  # frozen is another case; D is the disk's to end
         what = None if held or count is None else (slave, count)
         self._unmoved = self._unmoved.look(what, time.monotonic())

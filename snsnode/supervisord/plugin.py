@@ -24,7 +24,7 @@ from snsnode.node.config import FILENAME, ROLES, RoleName
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import send_signal, state_of
-from snsnode.supervisord import foreign
+from snsnode.supervisord import foreign, lives
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.foreign import PidFileProcess
 from snsnode.supervisord.guards import PairGuard
@@ -70,7 +70,8 @@ class RPCInterface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
         @return array result  [[added, changed, removed]]
         """
         getattr(self.supervisord, _PLUGIN).note_stopped()
-        return SupervisorNamespaceRPCInterface.reloadConfig(self)
+        with lives.in_start_folder(self.supervisord.options):
+            return SupervisorNamespaceRPCInterface.reloadConfig(self)
 
 
 # system.listMethods looks at the class's own __dict__.
@@ -107,6 +108,7 @@ class Plugin:
 
     def __init__(self, supervisord: Any, options: dict[str, str]) -> None:
         self.groups = supervisord.process_groups
+        self._supervisord = supervisord
         self._logger = supervisord.options.logger
         self._vm_dir = VmDir(Path(supervisord.options.here))
         # A supervisord of somebody else may well have a program called "master".
@@ -119,6 +121,7 @@ class Plugin:
 
     def set_up(self) -> None:
         """Take over what is there, and what will come."""
+        lives.begin(self._supervisord)
         guarded(self._logger, "take the programs over", self._take_over)
         self._subscribe(events.ProcessGroupAddedEvent, self._added)
         self._subscribe(events.SupervisorRunningEvent, self._running)

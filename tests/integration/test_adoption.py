@@ -3,6 +3,7 @@
 One cluster serves all tests here; each begins with everything up.
 """
 
+import contextlib
 import os
 import re
 import select
@@ -343,18 +344,34 @@ def test_update_leaves_stopped_what_an_operator_stopped(cluster: Cluster) -> Non
     _stays_down(cluster, "master")
 
 
-def test_reload_restarts_everything_and_stops_nothing_for_good(cluster: Cluster) -> None:
-    before = {role: cluster.pid(VM, role) for role in PARTNERS}
+def test_reloads_restart_everything_stop_nothing_for_good_and_leave_no_descriptor(cluster: Cluster) -> None:
     supervisord = cluster.supervisord(VM)
-    cluster.supervisorctl(VM, "reload")
-    for role in PARTNERS:
-        cluster.await_role(VM, role, other_than=before[role])
-    eventually(lambda: _answers(cluster), within_s=15)
-    _await_true(cluster, *PARTNERS)
-    assert cluster.supervisord(VM) == supervisord
-    cluster.kill(VM, "master")  # adoption works in the second life too
+    assert supervisord is not None
+    for _ in range(3):
+        cluster.kill(VM, "master", "slave")  # whom it reloads is adopted
+        for role in PARTNERS:
+            cluster.await_role(VM, role)
+        _await_true(cluster, *PARTNERS)
+        before = {role: cluster.pid(VM, role) for role in PARTNERS}
+        assert cluster.supervisorctl(VM, "reload").stdout == "Restarted supervisord\n"
+        for role in PARTNERS:
+            cluster.await_role(VM, role, other_than=before[role])
+        eventually(lambda: _answers(cluster), within_s=15)
+        _await_true(cluster, *PARTNERS)
+        assert cluster.supervisord(VM) == supervisord
+        assert _intents(cluster) == []
+        assert not [link for link in _open_files(supervisord.pid) if "memfd" in link or "/run/" in link]
+    cluster.kill(VM, "master")  # adoption works in the last life too
     cluster.await_role(VM, "master")
     _await_true(cluster, "master")
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
 
 
 @pytest.mark.parametrize("how", ["shutdown", "SIGTERM"])

@@ -36,12 +36,15 @@ class Somebody:
     def write(self, text: str) -> None:
         (self.folder / "supervisord.conf").write_text(text)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
     def run(self, command: str) -> tuple[int, str]:
-        environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from snsnode.node.process import Identity, me
-from snsnode.node.progress import Progress, ProgressReader
+from snsnode.node.progress import Progress, ProgressReader, read_once
 from tests.processes import sleeper
 
 SHOWING = """
@@ -53,6 +53,17 @@ def test_counter_of_an_earlier_process_with_this_pid_is_none() -> None:
     with sleeper(SHOWING, "3") as one:
         earlier = Identity(one.identity.pid, one.identity.start_ticks - 1, one.identity.boot_id)
         assert ProgressReader().read(earlier) is None
+
+
+def test_counter_read_once_is_the_same_and_leaves_no_descriptor() -> None:
+    with sleeper(SHOWING, "3") as one:
+        before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        assert [read_once(one.identity) for _ in range(3)] == [3, 3, 3]
+        assert read_once(Identity(one.identity.pid, one.identity.start_ticks - 1, one.identity.boot_id)) is None
+        assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert read_once(one.identity) is None
+    with sleeper() as quiet:
+        assert read_once(quiet.identity) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to stop being it")

@@ -60,6 +60,8 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (_Interface, "removeProcessGroup", "(self, name)"),
     # What calls us.
     (http, "make_http_servers", "(options, supervisord)"),
+    (options.ServerOptions, "close_httpservers", "(self)"),
+    (options.ServerOptions, "get_socket_map", "(self)"),
     (_Supervisor, "reap", "(self, once=False, recursionguard=0)"),
     (process.ProcessGroupBase, "get_dispatchers", "(self)"),
 ]
@@ -88,6 +90,17 @@ LINES: list[tuple[Callable[..., Any], str, str]] = [
     (_Supervisor.runforever, "timeout = 1", "the main loop turns at least once a second"),
     (_Supervisor.reap, "process.finish(pid, sts)", "an adopted orphan's end reaches finish()"),
     (_Supervisor.reap, "del self.options.pidhistory[pid]", "finish() must leave the entry to reap()"),
+    (_Supervisor.main, "if not self.options.first:", "a life after the first closes descriptors by number"),
+    (options.ServerOptions.cleanup_fds, "os.closerange(start", "whoever owns one of them"),
+    (
+        supervisor.supervisord.main,
+        "options.close_httpservers()",
+        "each life ends by it, through its options object",
+    ),
+    (supervisor.supervisord.main, "options.realize(args, ", "each life reads the command line again"),
+    (options.Options.realize, "args = sys.argv[1:]", "and finds it there"),
+    (options.Options.realize, "name, handler = self.options_map[opt]", "a flag's name tells which are paths"),
+    (_Supervisor.run, "self.options.first:\n                self.options.daemonize()", "changes the folder once"),
     (_Supervisor.remove_process_group, "get_unstopped_processes", "nothing adopted is removed"),
     (http.make_http_servers, "inst = factory(supervisord, **d)", "the keys of the section are our options"),
     (process.Subprocess.transition, "self.kill(signal.SIGKILL)", "an overdue stop comes back as kill()"),
@@ -161,6 +174,7 @@ def test_options_and_supervisor_have_what_we_read() -> None:
     read = options.ServerOptions()
     assert read.pidhistory == {}
     assert hasattr(read, "stderr")
+    assert {"configfile", "directory", "logfile", "pidfile", "childlogdir"} <= set(dir(read))
     assert "self.here = " in inspect.getsource(options.Options)
     assert "mood" in inspect.getsource(options.ServerOptions)
     made = _Supervisor(read)
@@ -181,12 +195,14 @@ def test_our_classes_can_take_the_place_of_supervisors_own() -> None:
 
 def test_this_list_names_everything_that_the_plugin_uses() -> None:
     source = "".join(path.read_text() for path in Path(proxy.__file__).parent.glob("*.py"))
+    lives = {"first", "nodaemon", "directory", "configfile", "close_httpservers", "get_socket_map"}
+    lives |= {"short_options", "long_options", "options", "options_map"}
     for owner, known in (
         ("Subprocess", {name for made, name, _ in SIGNATURES if made is process.Subprocess}),
         ("SupervisorNamespaceRPCInterface", {name for made, name, _ in SIGNATURES if made is _Interface}),
         ("PDispatcher", {"close"}),
         ("events", {"subscribe", "ProcessGroupAddedEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent"}),
-        ("options", {"logger", "mood", "pidhistory", "close_parent_pipes", "here", "stderr", "get"}),
+        ("options", {"logger", "mood", "pidhistory", "close_parent_pipes", "here", "stderr", "get"} | lives),
         ("config", {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart", "load"}),
     ):
         used = set(re.findall(rf"\b{owner}\.(\w+)", source))
