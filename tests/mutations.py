@@ -70,6 +70,20 @@ MUTATIONS = (
         "tests/unit/test_pair_verdicts.py",
     ),
     Mutation(
+        "an action that broke off is tried again",
+        "snsnode/pair/machine.py",
+        "return replace(state, clear_at_s=now_s + RETRY_S), ()",
+        "return state, ()",
+        "tests/unit/test_pair_machine.py",
+    ),
+    Mutation(
+        "what we lack ourselves ends no watch",
+        "snsnode/pair/watch.py",
+        "                event = machine.Failed()\n",
+        "                raise\n",
+        "tests/unit/test_pair_watch_faults.py",
+    ),
+    Mutation(
         "the condemned one is killed before it is replaced",
         "snsnode/pair/watch.py",
         "        await kill_and_await(partner)\n",

@@ -58,8 +58,9 @@ class Registration:
         try:
             await self._serve(router)
         finally:
-            del self._lines[router.endpoint]
-            self._states.pop(router.endpoint, None)
+            if self._lines.get(router.endpoint) is router:  # else it was taken out and put back meanwhile
+                del self._lines[router.endpoint]
+                self._states.pop(router.endpoint, None)
 
     async def leave(self, *, ending: bool = False) -> int:
         """Tell the routers that no client should come; return how many took it. ``ending``: nor we come back."""

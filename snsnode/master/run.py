@@ -26,6 +26,7 @@ from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until
 from snsnode.pair.routers import Routers
 from snsnode.pair.spawn import Child, spawn
+from snsnode.pair.tasks import Tasks, first_of
 from snsnode.pair.watch import Partner, Watch
 from snsnode.rpc import master_pb2_grpc, social_pb2_grpc
 from snsnode.social.service import SocialService
@@ -106,7 +107,7 @@ class _Master:
         self._fenced = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._claimed = False
-        self._rising: asyncio.Task[None] | None = None
+        self._rising = Tasks()
         self._social = SocialService(store, on_fenced=self._fenced.set)
         self._health = Health("sns.v1.SNSService", "sns.v1.Master")
         self._progress = Progress(me())
@@ -140,6 +141,7 @@ class _Master:
             self._journal.write("serving", epoch=self._registration.epoch)
             await self._serve(servers.public, stop)
         finally:
+            await self._rising.close()
             await servers.stop()
             await self._routers.close()
             (self._vm_dir.run / "master.sock").unlink(missing_ok=True)
@@ -174,6 +176,7 @@ class _Master:
                 ("leaving", self._leaving.run()),
             )
             await self._drain(server)
+            await self._rising.close()
             for line in lines:
                 line.cancel()
 
@@ -193,16 +196,14 @@ class _Master:
 
     async def _begin(self, stop: asyncio.Event) -> bool:
         """Be a new incarnation; False where we are stopped before: the store may let nobody in for long."""
-        becoming = asyncio.create_task(self._become(Epoch(epochs.read(self._vm_dir) + 1)), name="claim")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        try:
-            await asyncio.wait((becoming, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if becoming.done():
-                becoming.result()
-            return becoming.done()
-        finally:
-            becoming.cancel()
-            stopping.cancel()
+        became = asyncio.Event()
+
+        async def become() -> None:
+            await self._become(Epoch(epochs.read(self._vm_dir) + 1))
+            became.set()
+
+        await first_of(become(), stop.wait())
+        return became.is_set()
 
     async def _become(self, at_least: Epoch) -> None:
         """Be the incarnation with an epoch of ``at_least``, or above the store's where that is higher.
@@ -245,13 +246,11 @@ class _Master:
         """Rise above what a router knows of us: our folder was wiped, or we were declared dead."""
         if self._registration.epoch <= known:
             # Of its own: the line to the router that asks may end meanwhile, and half a claim refuses all writes.
-            self._rising = asyncio.create_task(self._become(Epoch(known + 1)), name="raise-epoch")
+            rising = self._rising.start(self._become(Epoch(known + 1)), name="raise-epoch")
             try:
-                await asyncio.shield(self._rising)
-            except (
-                Exhausted,
-                StoreFailed,
-            ) as error:  # who serves goes on, unregistered; the next renewal tries again
+                await asyncio.shield(rising)
+            except (Exhausted, StoreFailed) as error:
+                # A master that serves goes on, unregistered; the next renewal tries again.
                 log.error("%s", error.message)
         return self._registration.epoch
 

@@ -25,6 +25,7 @@ from snsnode.observe.journal import Journal
 from snsnode.pair.fence import await_death, kill_and_await
 from snsnode.pair.machine import LATE_S, SILENT_MIN_S, Cause
 from snsnode.pair.spawn import spawn
+from snsnode.pair.tasks import first_of
 from snsnode.transport.health import is_serving
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,10 @@ async def _word(stop: asyncio.Event) -> bytes:
     heard = asyncio.Event()
     descriptor = sys.stdin.fileno()
     loop.add_reader(descriptor, heard.set)
-    waits = [asyncio.ensure_future(event.wait()) for event in (heard, stop)]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await first_of(heard.wait(), stop.wait())
     finally:
         loop.remove_reader(descriptor)
-        for wait in waits:
-            wait.cancel()
     return os.read(descriptor, 16).strip() if heard.is_set() else b"leave"
 
 

@@ -15,6 +15,8 @@ I4  **"Dead" needs the kernel's word, "hung" two signals**: KeepAlive and progre
     twice. KeepAlive alone condemns only after the whole silence.
 I5  **One replacement at a time.** In CLEARING and WAITING no evidence is taken; each ends in one launch at
     most.
+I6  **No standstill.** In CLEARING an action is under way, or the time is set at which it is tried again: one that
+    broke off (``Failed``) is repeated, a Clear as a Clear, because nobody knows yet that the old one is dead.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ SILENCE_MIN_S = 3.0  # KeepAlive unanswered although progress moves, or where no
 UNANSWERED_MISSES = 3
 SILENT_MIN_S = 1.0  # no KeepAlive from a slave
 STARTING_BEAT_S = 0.1  # between beats to a partner that is starting
+RETRY_S = 0.5  # after an action that broke off; what we lack (descriptors, memory, room) may be there again
 
 
 class Phase(Enum):
@@ -89,6 +92,7 @@ class State:
     bell_s: float = 0.0  # when the bell rang for the present standstill
     trusted_from_s: float = 0.0
     launch_at_s: float = 0.0
+    clear_at_s: float | None = None  # when a Clear that broke off is tried again
     cause: Cause = Cause.FIRST
 
 
@@ -139,7 +143,12 @@ class Cleared:
     wait_s: float
 
 
-Event = Tick | Seen | Answered | Missed | Died | Cleared
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The Clear or Launch under way broke off because *we* lack something: descriptors, memory, a disk."""
+
+
+Event = Tick | Seen | Answered | Missed | Died | Cleared | Failed
 
 
 # --- actions -----------------------------------------------------------------------------------------------
@@ -165,7 +174,10 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Start a new partner; report Seen, or Cleared after the budget was asked where that failed."""
+    """Start a new partner; report Seen, or Cleared after the budget was asked where that failed.
+
+    A Clear or Launch that breaks off reports Failed instead.
+    """
 
     cause: Cause
 
@@ -197,6 +209,8 @@ def step(state: State, event: Event, now_s: float, rules: Rules, *, wanted: bool
                 return state, ()
             waiting = replace(state, phase=Phase.WAITING, since_s=now_s, partner=None, launch_at_s=now_s + wait_s)
             return _waiting(waiting, now_s, wanted)
+        case Failed():
+            return _failed(state, now_s)
 
 
 _REPLACING = (Phase.ABSENT, Phase.CLEARING, Phase.WAITING)
@@ -208,7 +222,7 @@ def _tick(state: State, tick: Tick, now_s: float, rules: Rules, wanted: bool) ->
     state = replace(state, tick_s=now_s)
     match state.phase:
         case Phase.CLEARING:
-            return state, ()
+            return _clear_again(state, now_s)
         case Phase.ABSENT:
             return _launch(state, Cause.FIRST, now_s) if wanted else (state, ())
         case Phase.WAITING:
@@ -348,8 +362,23 @@ def _judge(state: State, now_s: float, rules: Rules, otherwise: tuple[Action, ..
 
 def _condemn(state: State, cause: Cause, now_s: float) -> Outcome:
     assert state.partner is not None  # evidence is only taken against a known partner
-    condemned = replace(state, phase=Phase.CLEARING, since_s=now_s, cause=cause)
+    condemned = replace(state, phase=Phase.CLEARING, since_s=now_s, clear_at_s=None, cause=cause)
     return condemned, (Clear(state.partner, cause),)
+
+
+def _failed(state: State, now_s: float) -> Outcome:
+    """Keep I6."""
+    if state.phase is not Phase.CLEARING:
+        return state, ()
+    if state.partner is None:  # it was a launch
+        return replace(state, phase=Phase.WAITING, since_s=now_s, launch_at_s=now_s + RETRY_S), ()
+    return replace(state, clear_at_s=now_s + RETRY_S), ()
+
+
+def _clear_again(state: State, now_s: float) -> Outcome:
+    if state.partner is None or state.clear_at_s is None or now_s < state.clear_at_s:
+        return state, ()
+    return replace(state, clear_at_s=None), (Clear(state.partner, state.cause),)
 
 
 def _waiting(state: State, now_s: float, wanted: bool) -> Outcome:

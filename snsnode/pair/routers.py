@@ -14,6 +14,7 @@ import grpc
 from snsnode.base.backoff import Backoff
 from snsnode.base.errors import SnsError
 from snsnode.node.config import Endpoint
+from snsnode.pair.tasks import first_of
 from snsnode.rpc import router_pb2, router_pb2_grpc, server_pb2
 from snsnode.transport.channels import call, open_channel
 
@@ -52,17 +53,9 @@ class Router:
 
     async def rest(self, within_s: float) -> None:
         """Wait until the link breaks, or until ``news`` is set, at most ``within_s``."""
-        waits = [
-            asyncio.ensure_future(self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)),
-            asyncio.ensure_future(self.news.wait()),
-        ]
-        try:
-            if self._channel.get_state() is grpc.ChannelConnectivity.READY:
-                await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
+        ready = grpc.ChannelConnectivity.READY
+        if self._channel.get_state() is ready:
+            await first_of(self._channel.wait_for_state_change(ready), self.news.wait(), within_s=within_s)
 
     async def close(self) -> None:
         """Close the line."""
@@ -117,7 +110,8 @@ class Routers:
         try:
             await self._serve(router)
         finally:
-            del self.lines[endpoint]
+            if self.lines.get(endpoint) is router:  # else it was taken out and put back, and has a new line
+                del self.lines[endpoint]
             await router.close()
 
 

@@ -35,7 +35,7 @@ def spawn(vm_dir: VmDir, config: NodeConfig, role: RoleName, *more: str, stdin: 
     """Start ``role`` as a process of its own session; its output goes to the end of its log.
 
     Raises:
-        Unavailable: the process could not be started (no memory, no process slot, no file).
+        Unavailable: the process could not be started (no memory, no process slot, no file); none of it is left.
     """
     try:
         with _output(vm_dir.log(role)) as output:
@@ -50,7 +50,12 @@ def spawn(vm_dir: VmDir, config: NodeConfig, role: RoleName, *more: str, stdin: 
             )
     except OSError as error:
         raise Unavailable(f"cannot start the {role} of {config.vm}: {error}") from None
-    identity = identify(process.pid)
+    try:
+        identity = identify(process.pid)
+    except OSError as error:  # whom we cannot name we cannot watch: no descriptor was left to read /proc
+        process.kill()
+        process.wait()
+        raise Unavailable(f"cannot name the {role} of {config.vm} that was started: {error}") from None
     assert identity is not None  # a child of ours keeps its pid until we reap it
     return Child(process, identity)
 

@@ -2,6 +2,10 @@
 
 The kernel rings the bell: a pidfd on the partner wakes us milliseconds after its death. Everything else is
 looked at ten times a second: who holds the role, its process state, its progress, the operator's intents.
+
+Whatever happens becomes an event in one queue, and ``run`` alone feeds the machine from it: an event leaves the
+queue once the machine has taken it. Where we lack something ourselves (descriptors, memory, a disk), a look is
+skipped and an action is tried again; neither is lost, and neither says anything about the partner.
 """
 
 import asyncio
@@ -10,6 +14,7 @@ import logging
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +37,8 @@ log = logging.getLogger(__name__)
 STARTING_LOOK_S = 0.005  # how often a starting partner's progress is looked for
 EXIT_CODES_MAX = 16
 BEATS_AT_ONCE = 2  # outstanding KeepAlives at most
+HEARD_MAX = 16  # beats that were heard and not looked at yet; more say no more
+COMPLAIN_EVERY_S = 5.0  # about what we lack ourselves
 UNANNOUNCED_S = 2.0  # at our end a starting partner has this long to take its role, or to be stopped too
 PLANNED_S = 5.0  # an end so soon after a stop intent was seen is the one that was asked for
 
@@ -59,15 +66,20 @@ class Watch:
         self._journal = journal
         self._state = machine.State()
         self._progress = ProgressReader()
+        self._events: deque[machine.Event] = deque()  # not fed to the machine yet
         self._pidfd = -1
+        self._pinned: Identity | None = None  # who has the pidfd, or had it until its death
         self._holder: Holder | None = None  # the last one that announced itself
         self._children: list[Child] = []
         self._exit_codes: dict[Identity, int] = {}
         self._unwanted: Identity | None = None  # the partner that an operator stopped, and when we saw that last
         self._unwanted_s = 0.0
-        self._beats: set[asyncio.Task[None]] = set()
-        self._replacing: asyncio.Task[None] | None = None
+        self._tasks = asyncio.TaskGroup()  # of ``run``
+        self._beats = 0  # outstanding
+        self._replacing = False  # a Clear or Launch is under way
+        self._untold: tuple[Holder | None, Cause] | None = None  # whose end nobody was told yet
         self._down_s = 0.0  # when the outage that is being repaired was noticed
+        self._complained_s = float("-inf")
         self._wake = asyncio.Event()
 
     @property
@@ -82,55 +94,92 @@ class Watch:
 
     def heard_from(self, identity: Identity) -> None:
         """Take a beat that the partner sent us."""
-        if identity != self._state.partner:
-            self._look_for_holder()
-        self._feed(machine.Answered(identity))
+        if len(self._events) < HEARD_MAX:
+            self._put(machine.Answered(identity))
 
     async def run(self) -> None:
-        """Watch until cancelled. What was launched lives on: the partners do not die together."""
+        """Watch until cancelled. What was launched lives on: the partners do not die together.
+
+        A defect of ours ends the watch, and with it the process: the partner restarts us.
+        """
         try:
-            while True:
-                if self._replacing is not None and self._replacing.done():
-                    self._replacing.result()  # a defect of ours: die of it loudly, the partner restarts us
-                self._reap()
-                self._look_for_holder()
-                self._feed(self._sample())
-                await self._until_next_tick()
+            async with self._tasks:
+                while True:
+                    self._attempt(self._look)
+                    await self._until_next_tick()
         finally:
-            self._watch_pid(None)
-            for task in (*self._beats, self._replacing):
-                if task is not None:
-                    task.cancel()
+            self._unpin()
             await self._end_unannounced()
 
     async def _until_next_tick(self) -> None:
-        """Wait ``TICK_S``; less when we are woken, or when a starting partner shows its first progress."""
+        """Feed what comes for ``TICK_S``; less when a starting partner shows its first progress."""
         until_s = time.monotonic() + machine.TICK_S
-        starting = self._state.partner if self._state.phase is Phase.STARTING else None
-        self._wake.clear()
-        while not self._wake.is_set() and (rest_s := until_s - time.monotonic()) > 0:
+        while (rest_s := until_s - time.monotonic()) > 0:
+            starting = self._state.partner if self._state.phase is Phase.STARTING else None
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest_s if starting is None else min(rest_s, STARTING_LOOK_S)):
                     await self._wake.wait()
+            self._wake.clear()
+            self._attempt(self._feed_all)
             if starting is not None and self._state.progress is None and self._progress.read(starting):
                 return
 
+    def _look(self) -> None:
+        self._feed_all()
+        self._reap()
+        self._look_for_holder()
+        self._pin()
+        self._feed(self._sample())
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do ``step``; where we lack something ourselves, the next look does it again."""
+        try:
+            step()
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if time.monotonic() - self._complained_s > COMPLAIN_EVERY_S:
+            self._complained_s = time.monotonic()
+            log.warning("cannot look after the %s: %s; trying again", self._partner.role, error)
+
     # --- what comes in -----------------------------------------------------------------------------------
 
+    def _put(self, event: machine.Event) -> None:
+        self._events.append(event)
+        self._wake.set()
+
+    def _feed_all(self) -> None:
+        while self._events:
+            event = self._events[0]
+            if isinstance(event, machine.Answered) and event.partner != self._state.partner:
+                self._look_for_holder()
+            self._feed(event)
+            self._events.popleft()
+            if not self._replacing:  # no launch follows
+                self._tell_down()
+
+    def _tell_down(self) -> None:
+        """Tell of the end, after the launch that was due: a spare that waits for its "go" shall not wait."""
+        if self._untold is not None:
+            holder, cause = self._untold
+            self._untold = None
+            self._partner.on_down(holder, cause)
+
     def _feed(self, event: machine.Event) -> None:
+        """Let the machine take ``event``; where this raises, it has not."""
         wanted = intent.may_start(self._vm_dir, self._partner.role)
         before = self._state
         if not wanted and before.partner is not None and intent.is_stopped(self._vm_dir, self._partner.role):
             # Remembered: a planned restart takes the intent back, perhaps before we see the end of the old one.
             self._unwanted, self._unwanted_s = before.partner, time.monotonic()
         self._state, actions = machine.step(before, event, time.monotonic(), self._rules, wanted=wanted)
-        if self._state.partner != before.partner:
-            self._watch_pid(self._state.partner)
-        if self._state.phase is Phase.UP and before.phase in (Phase.STARTING, Phase.CLEARING):
-            self._came_up()
         for action in actions:
             self._act(action)
+        self._attempt(self._pin)
+        if self._state.phase is Phase.UP and before.phase in (Phase.STARTING, Phase.CLEARING):
+            self._came_up()
 
     def _sample(self) -> machine.Tick:
         partner = self._state.partner
@@ -140,7 +189,7 @@ class Watch:
 
     def _look_for_holder(self) -> None:
         """Notice who holds the role now, whoever started it."""
-        if self._replacing is not None and not self._replacing.done():
+        if self._replacing:
             return
         holder = live_holder(self._vm_dir, self._partner.role)
         self._holder = holder or self._holder
@@ -148,25 +197,34 @@ class Watch:
             settled = holder.uptime_s > self._rules.start_deadline_s
             self._feed(machine.Seen(holder.identity, settled))
 
-    def _watch_pid(self, partner: Identity | None) -> None:
-        loop = asyncio.get_running_loop()
-        if self._pidfd >= 0:
-            loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+    def _pin(self) -> None:
+        """Let the kernel tell us of the partner's death, if it does not yet."""
+        partner = self._state.partner
+        if partner == self._pinned:
+            return
+        self._unpin()
         if partner is None:
             return
         pidfd = open_pidfd(partner)
+        self._pinned = partner
         if pidfd is None:
-            loop.call_soon(self._died, partner)
+            self._put(machine.Died(partner))
             return
         self._pidfd = pidfd
-        loop.add_reader(pidfd, self._died, partner)
+        asyncio.get_running_loop().add_reader(pidfd, self._died, partner)
+
+    def _unpin(self) -> None:
+        self._pinned = None
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     def _died(self, partner: Identity) -> None:
-        self._watch_pid(None)
+        self._unpin()
+        self._pinned = partner  # it was, and there is nothing more to hear of it
         self._reap()
-        self._feed(machine.Died(partner))
+        self._put(machine.Died(partner))
 
     def _reap(self) -> None:
         for child in list(self._children):
@@ -182,18 +240,19 @@ class Watch:
         """End a child that is not meant to run and has not taken its role yet: nobody else can find it.
 
         Where both partners are stopped, the other's intent may come a moment after our own signal: while there is
-        such a child, it is waited for.
+        such a child, it is waited for, ``UNANNOUNCED_S`` at most; then it is let come up.
         """
         until_s = time.monotonic() + UNANNOUNCED_S
-        while unannounced := self._unannounced():
-            if intent.must_not_run(self._vm_dir, self._partner.role):
-                for child in unannounced:
-                    child.process.kill()
-                    child.process.wait()
-            elif time.monotonic() > until_s:
-                return  # its role is not stopped: let it come up
-            self._reap()
+        while time.monotonic() < until_s:
+            with contextlib.suppress(OSError):
+                unannounced = self._unannounced()
+                if not unannounced:
+                    return
+                if intent.must_not_run(self._vm_dir, self._partner.role):
+                    for child in unannounced:
+                        child.process.kill()
             await asyncio.sleep(STARTING_LOOK_S)
+            self._reap()
 
     def _unannounced(self) -> list[Child]:
         holder = live_holder(self._vm_dir, self._partner.role)
@@ -204,10 +263,9 @@ class Watch:
     def _act(self, action: machine.Action) -> None:
         match action:
             case machine.Beat(partner):
-                if self._partner.beat is not None and len(self._beats) < BEATS_AT_ONCE:
-                    task = asyncio.create_task(self._beat(partner), name=f"beat-{partner.pid}")
-                    self._beats.add(task)
-                    task.add_done_callback(self._beats.discard)
+                if self._partner.beat is not None and self._beats < BEATS_AT_ONCE:
+                    self._beats += 1
+                    self._tasks.create_task(self._beat(partner), name=f"beat-{partner.pid}")
             case machine.Clear(partner, cause):
                 self._down_s = time.monotonic()
                 self._replace(partial(self._clear, partner, cause), "clear")
@@ -218,12 +276,15 @@ class Watch:
         async def run() -> None:
             try:
                 event = await work()
+            except OSError as error:
+                self._complain(error)
+                event = machine.Failed()
             finally:
-                self._wake.set()
-            self._replacing = None
-            self._feed(event)
+                self._replacing = False
+            self._put(event)
 
-        self._replacing = asyncio.create_task(run(), name=f"{name}-{self._partner.role}")
+        self._replacing = True
+        self._tasks.create_task(run(), name=f"{name}-{self._partner.role}")
 
     async def _beat(self, partner: Identity) -> None:
         assert self._partner.beat is not None
@@ -232,11 +293,16 @@ class Watch:
         except SnsError as error:
             if self._state.phase is not Phase.STARTING:
                 log.info("KeepAlive to process %d missed: %s", partner.pid, error.message)
-            self._feed(machine.Missed(partner))
+            self._put(machine.Missed(partner))
+        except OSError as error:
+            self._complain(error)  # we did not ask, so nothing was missed
         else:
-            self._feed(machine.Answered(partner))
+            self._put(machine.Answered(partner))
+        finally:
+            self._beats -= 1
 
     async def _clear(self, partner: Identity, cause: Cause) -> machine.Event:
+        """Do what ``machine.Clear`` says. All that may break off comes before anything is told or spent."""
         holder = self._last_known(partner)
         await kill_and_await(partner)
         self._reap()
@@ -244,7 +310,11 @@ class Watch:
         seen = partner == self._unwanted and time.monotonic() - self._unwanted_s < PLANNED_S
         since_s = holder.since_s if holder is not None else float("inf")
         planned = seen or intent.was_stopped(self._vm_dir, self._partner.role, since_s, PLANNED_S)
-        code = self._exit_codes.pop(partner, None)
+        successor = live_holder(self._vm_dir, self._partner.role)
+        code = self._exit_codes.get(partner)
+        replacing = successor is None and wanted and not planned
+        spent = self._withdraw(hopeless=code == EXIT_CONFIG) if replacing else None
+        self._exit_codes.pop(partner, None)
         self._journal.write(
             f"{self._partner.role}-stopped" if planned or not wanted else f"{self._partner.role}-down",
             cause=cause.value,
@@ -253,15 +323,10 @@ class Watch:
             exit_code=code,
         )
         if holder is not None or cause is not Cause.DEAD:
-            # In the loop's next turn, so that whoever it wakes to tell the routers runs after the launch: a spare
-            # that waits for its "go" shall not wait for that, too.
-            asyncio.get_running_loop().call_soon(self._partner.on_down, holder, cause)
-        successor = live_holder(self._vm_dir, self._partner.role)
+            self._untold = holder, cause
         if successor is not None:  # somebody else was quicker: the spare, or supervisord
             return machine.Seen(successor.identity)
-        if planned or not wanted:
-            return machine.Cleared(0.0)
-        return self._ask_budget(hopeless=code == EXIT_CONFIG)
+        return self._cleared(spent) if spent is not None else machine.Cleared(0.0)
 
     def _last_known(self, partner: Identity) -> Holder | None:
         """Return what ``partner`` announced, also after it withdrew its pid file; None where it never did."""
@@ -272,6 +337,12 @@ class Watch:
         return None
 
     async def _launch(self, cause: Cause) -> machine.Event:
+        try:
+            return await self._launched(cause)
+        finally:
+            self._tell_down()
+
+    async def _launched(self, cause: Cause) -> machine.Event:
         """Launch, and report who was launched; where that fails the budget says when to try again."""
         if cause is Cause.FIRST:
             self._down_s = time.monotonic()
@@ -283,15 +354,18 @@ class Watch:
         except SnsError as error:
             log.error("%s", error.message)
             self._journal.write(f"{self._partner.role}-launch-failed", cause=error.message)
-            return self._ask_budget(hopeless=error.exit_code == EXIT_CONFIG)
+            return self._cleared(self._withdraw(hopeless=error.exit_code == EXIT_CONFIG))
         self._children.append(child)
         log.info("launched %s as process %d: %s", self._partner.role, child.identity.pid, cause.value)
         return machine.Seen(child.identity)
 
-    def _ask_budget(self, *, hopeless: bool) -> machine.Cleared:
-        spent, wait_s = budget.withdraw(
+    def _withdraw(self, *, hopeless: bool) -> tuple[budget.Budget, float]:
+        return budget.withdraw(
             self._vm_dir, self._config.restart, self._partner.role, random.random(), hopeless=hopeless
         )
+
+    def _cleared(self, withdrawn: tuple[budget.Budget, float]) -> machine.Cleared:
+        spent, wait_s = withdrawn
         if spent.degraded:
             log.error("DEGRADED: the restart budget is used up; next %s in %.1f s", self._partner.role, wait_s)
             self._journal.write(

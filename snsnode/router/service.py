@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from snsnode.base.errors import Denied, Unavailable
 from snsnode.base.ids import Epoch, VmName
 from snsnode.node.config import Endpoint, NodeConfig
+from snsnode.pair.tasks import Tasks, first_of
 from snsnode.router import table as tables
 from snsnode.router.exchange import Exchange
 from snsnode.router.merge import merge
@@ -29,7 +30,7 @@ PROBE_S = 0.3  # a server that does not answer within this is unreachable for cl
 class RouterService(router_pb2_grpc.RouterServicer):
     """Serves one table. ``probe`` asks a target whether it serves, within a time."""
 
-    def __init__(self, config: NodeConfig, probe: Callable[[str, float], Awaitable[bool]]) -> None:
+    def __init__(self, config: NodeConfig, probe: Callable[[str, float], Coroutine[Any, Any, bool]]) -> None:
         self._config = config
         self._probe = probe
         self._changed = asyncio.Event()
@@ -39,6 +40,7 @@ class RouterService(router_pb2_grpc.RouterServicer):
         self._machines = Machines()
         self._exchange = Exchange(config, self._told, self._hear, self._machines)
         self._probes: dict[tuple[VmName, Epoch], asyncio.Task[bool]] = {}
+        self._tasks = Tasks()
 
     async def RegisterServer(  # noqa: N802
         self, request: server_pb2.ServerInfo, context: Any
@@ -118,9 +120,12 @@ class RouterService(router_pb2_grpc.RouterServicer):
 
     async def run(self) -> None:
         """Watch the leases until cancelled."""
-        while True:
-            self._set(tables.expire(self._table, time.monotonic()))
-            await asyncio.sleep(EXPIRE_EVERY_S)
+        try:
+            while True:
+                self._set(tables.expire(self._table, time.monotonic()))
+                await asyncio.sleep(EXPIRE_EVERY_S)
+        finally:
+            await self._tasks.close()
 
     async def exchange(self) -> None:
         """Exchange with the other routers until cancelled."""
@@ -189,16 +194,13 @@ class RouterService(router_pb2_grpc.RouterServicer):
         probe = self._probes.get((vm, epoch))
         if probe is None:
             target = Endpoint(vm, server.address, server.port).target
-            probe = asyncio.ensure_future(self._probe(target, PROBE_S))
+            # Of the service, not of this call, which may be cancelled while others wait for the same probe.
+            probe = self._tasks.start(self._probe(target, PROBE_S), name=f"probe-{vm}")
             self._probes[vm, epoch] = probe
             probe.add_done_callback(lambda _: self._probes.pop((vm, epoch), None))
         while not probe.done() and self._is_same(server):
             # A report of its crash, or its successor, says more than the probe: wait for the first of them.
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait((probe, changed), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
+            await first_of(asyncio.wait((probe,)), self._changed.wait())
         return probe.done() and not probe.result()
 
     def _is_same(self, server: Server) -> bool:

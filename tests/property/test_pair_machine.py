@@ -21,6 +21,7 @@ from snsnode.pair.machine import (
     Cleared,
     Died,
     Event,
+    Failed,
     Launch,
     Missed,
     Phase,
@@ -125,8 +126,9 @@ class World:
                 assert self.state.phase is Phase.CLEARING
                 process = self.process(partner)
                 assert process is not None
-                self._check_verdict(process, cause, before)
-                self.verdicts.append((self.now_s, cause, process))
+                if before.phase is not Phase.CLEARING:  # else it is tried again: the verdict stands
+                    self._check_verdict(process, cause, before)
+                    self.verdicts.append((self.now_s, cause, process))
                 self.replacing = action
             case Launch():
                 assert self.replacing is None  # I5
@@ -218,6 +220,16 @@ class World:
             case None:
                 pass
 
+    def break_off(self, killed: bool) -> None:
+        """End the replacement under way because the watcher lacks something, before or after the kill."""
+        done, self.replacing = self.replacing, None
+        if isinstance(done, Clear) and killed:
+            process = self.process(done.partner)
+            assert process is not None
+            process.alive, process.told_dead = False, True
+        if done is not None:
+            self.feed(Failed())
+
     def start(self, ready_in_s: float) -> Process:
         assert not self.living  # the role's lock
         number = len(self.processes) + 1
@@ -270,6 +282,10 @@ class Pair(RuleBasedStateMachine):
         self.world.budget_s = budget_s
         self.world.finish_replacing(fails, ready_in_s)
 
+    @rule(killed=st.booleans())
+    def replacement_breaks_off(self, killed: bool) -> None:
+        self.world.break_off(killed)
+
     @precondition(lambda self: self.world.watched is not None)
     @rule(letter=st.sampled_from("SRDTt"))
     def partner_changes_state(self, letter: str) -> None:
@@ -313,7 +329,8 @@ class Pair(RuleBasedStateMachine):
         watching = state.phase in (Phase.STARTING, Phase.UP, Phase.DOUBTED)
         assert not watching or state.partner is not None
         assert state.phase not in (Phase.ABSENT, Phase.WAITING) or state.partner is None
-        assert (state.phase is Phase.CLEARING) == (self.world.replacing is not None)
+        under_way = self.world.replacing is not None or state.clear_at_s is not None  # I6
+        assert (state.phase is Phase.CLEARING) == under_way
 
     def teardown(self) -> None:
         """Liveness: left alone and wanted, a pair has a serving partner soon, whatever was before."""

@@ -3,6 +3,7 @@
 import pytest
 
 from snsnode.pair.machine import (
+    RETRY_S,
     STALL_S,
     STARTING_BEAT_S,
     TICK_S,
@@ -12,6 +13,7 @@ from snsnode.pair.machine import (
     Clear,
     Cleared,
     Died,
+    Failed,
     Launch,
     Missed,
     Phase,
@@ -206,3 +208,39 @@ def test_seen_again_changes_nothing() -> None:
     before = watcher.state
     assert watcher.feed(Seen(P)) == []
     assert watcher.state == before
+
+
+# --- an action that broke off -------------------------------------------------------------------------------------
+
+
+def test_a_clear_that_broke_off_is_done_again_and_not_taken_for_a_death() -> None:
+    watcher = clearing()
+    assert watcher.feed(Failed()) == []
+    happened = [watcher.tick() for _ in range(100)]
+    assert [actions for actions in happened if actions] == [[Clear(P, Cause.DEAD)]]  # then it is under way
+    assert RETRY_S / TICK_S - 1 <= happened.index([Clear(P, Cause.DEAD)]) <= RETRY_S / TICK_S
+
+
+def test_a_launch_that_broke_off_is_done_again() -> None:
+    watcher = clearing()
+    watcher.feed(Cleared(0.0))
+    assert watcher.feed(Failed()) == []
+    assert watcher.state.phase is Phase.WAITING
+    happened = [watcher.tick() for _ in range(round(RETRY_S / TICK_S) + 1)]
+    assert happened.count([Launch(Cause.DEAD)]) == 1
+
+
+def test_a_launch_that_broke_off_is_not_done_again_against_a_stop() -> None:
+    watcher = clearing()
+    watcher.feed(Cleared(0.0))
+    watcher.wanted = False
+    watcher.feed(Failed())
+    assert not any(watcher.tick() for _ in range(100))
+
+
+def test_a_successor_is_taken_while_a_clear_waits_to_be_done_again() -> None:
+    watcher = clearing()
+    watcher.feed(Failed())
+    watcher.feed(Seen(Q))
+    assert (watcher.state.phase, watcher.state.partner) == (Phase.STARTING, Q)
+    assert not any(isinstance(action, Clear) for action in watcher.run(5.0))
