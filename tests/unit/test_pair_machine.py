@@ -210,7 +210,7 @@ def test_seen_again_changes_nothing() -> None:
     assert watcher.state == before
 
 
-# --- an action that broke off -------------------------------------------------------------------------------------
+# --- an action that broke off ----------------------------------------------------------------------------------
 
 
 def test_a_clear_that_broke_off_is_done_again_and_not_taken_for_a_death() -> None:
