@@ -107,6 +107,13 @@ def test_port_in_use_ends_the_quickstart_with_the_holder_and_the_fix(clone: Clon
     assert "vms.vm2.server.port" in said
 
 
+def test_launch_script_of_a_clone_generates_and_starts_from_any_folder(clone: Clone) -> None:
+    clone.install()
+    script = str(clone.folder / "bin" / "launch.sh")
+    assert "vm1 router: serving" in clone.run(script, "r", "127.0.0.1", cwd=Path("/"))
+    assert "it has 127.0.0.1" in clone.run(script, "s", "127.0.0.9", "127.0.0.1", cwd=Path("/"), code=2)
+
+
 def test_quickstart_takes_no_options(clone: Clone) -> None:
     assert "usage: bin/quickstart" in clone.quickstart("--help", code=2)
 
