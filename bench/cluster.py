@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SNSCTL = [sys.executable, "-m", "snsnode.cli.main"]
+SNSCTL = [sys.executable, "-P", "-m", "snsnode.cli.main"]
 
 
 class BenchCluster:

@@ -199,7 +199,7 @@ def _supervisord(folder: Path) -> "subprocess.Popen[bytes]":
         "autorestart=true\nstartsecs=0\n"
     )
     return subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)],
+        [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(conf)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     burners = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        subprocess.Popen([sys.executable, "-P", "-c", "while True: pass"])
         for _ in range(os.cpu_count() or 1 if arguments.busy else 0)
     ]
     results: dict[str, dict[str, object]] = {}

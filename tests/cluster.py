@@ -83,7 +83,7 @@ class Cluster:
         self, *arguments: str, code: int | None = 0, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the real ``snsctl`` on this cluster and expect exit ``code`` (None: any)."""
-        command = [sys.executable, "-m", "snsnode.cli.main", *arguments]
+        command = [sys.executable, "-P", "-m", "snsnode.cli.main", *arguments]
         options = [] if "--help" in arguments else ["--spec", str(self.spec), "--home", str(self.home)]
         return self._run([*command, *options], code, environment or {})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from snsnode.base.errors import EXIT_NOT_SO, EXIT_USAGE, SnsError
+from snsnode.base.signals import start_clean
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.options import shared_before
 from snsnode.spec.problems import SpecError
@@ -55,6 +56,8 @@ def snsctl(ctx: click.Context, spec_path: Path | None, home: Path | None, vms: t
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``snsctl`` and return its exit code; a command's own is what its function returns."""
+    if arguments is None:  # a process of our own, which hands no blocked signal to those that it starts
+        start_clean()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -88,7 +88,7 @@ def _compiled(package: Path) -> Finding:
             "compiled modules",
             f"{len(sources)} of snsnode's are missing or out of date, and Python may not store them: each process "
             "that starts, so each recovery without a spare, takes some 0.1 s longer",
-            f"{sys.executable} -m compileall -q {package}, as a user who may write there",
+            f"{sys.executable} -P -m compileall -q {package}, as a user who may write there",
         )
     return ok("compiled modules", "none is compiled twice")
 

@@ -1,10 +1,12 @@
 """Start roles of this machine's VMs through their supervisord, and wait until they serve."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from snsnode.base.errors import ConfigError, Unavailable
 from snsnode.control import ports
@@ -15,23 +17,25 @@ from snsnode.control.stop import end_deaf_supervisord
 from snsnode.node import intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder
-from snsnode.supervisord.proxy import ALREADY_STARTED, NOT_RUNNING, Supervisor, SupervisorFault
+from snsnode.supervisord.proxy import ALREADY_STARTED, CANT_REREAD, NOT_RUNNING, Supervisor, SupervisorFault
 
 SUPERVISORD_WITHIN_S = 15.0
 RIVAL_WITHIN_S = 3.0  # ours lost its socket to another, which answers soon
 SERVES_WITHIN_S = 30.0
 STOP_WITHIN_S = 30.0  # supervisord's own limit is 10 s for one program
 LOOK_EVERY_S = 0.05
+RELOAD_S = 2.0  # for so long a supervisord that reloads may have no socket
 OWN_PORT_S = 0.3  # our own, which comes or goes just now, has lock and port one after the other
 
 Tell = Callable[[str], None]
 
 
-def start_supervisord(vm: LocalVm) -> bool:
+def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
     """Start the VM's supervisord unless it runs; True when it was started.
 
     Raises:
-        Unavailable: it did not come up, or one is there and does not answer; the message says why.
+        Unavailable: it did not come up, or one is there and does not answer; or somebody stopped one of ``roles``
+            meanwhile. The message says why.
     """
     supervisor = Supervisor(vm.dir.supervisor_socket)
     if supervisor.is_running():
@@ -40,7 +44,9 @@ def start_supervisord(vm: LocalVm) -> bool:
     vm.dir.make()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(vm.dir.path / SUPERVISORD_CONF)],
+            # -P: a folder "supervisor" where this is called is not imported.
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(vm.dir.path / SUPERVISORD_CONF)],
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,12 +66,28 @@ def start_supervisord(vm: LocalVm) -> bool:
                 _wait(supervisor.is_running, RIVAL_WITHIN_S, lambda: said)
                 return False
         raise Unavailable(f"cannot start supervisord of {vm.name}: {said or f'exit code {done.returncode}'}")
+
+    def answers() -> bool:
+        _give_up_if_stopped(vm, roles)
+        return supervisor.is_running()
+
     _wait(
-        supervisor.is_running,
+        answers,
         SUPERVISORD_WITHIN_S,
         lambda: f"supervisord of {vm.name} did not come up: {vm.dir.log('supervisord')}",
     )
     return True
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, in which PYTHONPATH means the same folders from every working directory."""
+    found = dict(os.environ)
+    if paths := found.get("PYTHONPATH"):
+        # An empty entry is the working directory: of a role that would be its VM's folder.
+        found["PYTHONPATH"] = os.pathsep.join(
+            str(Path(path).absolute()) for path in paths.split(os.pathsep) if path
+        )
+    return found
 
 
 def is_managed(vm: LocalVm) -> bool:
@@ -82,11 +104,16 @@ def start_roles(vm: LocalVm, roles: Sequence[RoleName], tell: Tell) -> None:
     """
     prepare(vm, roles)
     logs = Logs(vm.dir)
-    start_supervisord(vm)
+    try:
+        start_supervisord(vm, roles)
+        for role in roles:
+            _start(vm, role, logs)
+        for role in roles:
+            _wait_serving(vm, role, logs)
+    except Unavailable:
+        _give_up_if_stopped(vm, roles)  # the true cause of whatever failed
+        raise
     for role in roles:
-        _start(vm, role, logs)
-    for role in roles:
-        _wait_serving(vm, role, logs)
         tell(f"{vm.name} {role}: {'up' if role == 'slave' else 'serving on ' + vm.config.endpoint(role).target}")
 
 
@@ -141,12 +168,16 @@ def _stop_and_start(vm: LocalVm, role: RoleName, logs: Logs) -> None:
 
 def _update_programs(supervisor: Supervisor, tell: Tell, vm: LocalVm) -> None:
     """Do what ``supervisorctl update`` does."""
-    added, changed, removed = supervisor.call("reloadConfig")[0]
-    for name in (*removed, *changed):
-        supervisor.call("stopProcessGroup", name, timeout_s=STOP_WITHIN_S)
-        supervisor.call("removeProcessGroup", name)
-    for name in (*changed, *added):
-        supervisor.call("addProcessGroup", name)
+    try:
+        added, changed, removed = supervisor.call("reloadConfig")[0]
+        for name in (*removed, *changed):
+            supervisor.call("stopProcessGroup", name, timeout_s=STOP_WITHIN_S)
+            supervisor.call("removeProcessGroup", name)
+        for name in (*changed, *added):
+            supervisor.call("addProcessGroup", name)
+    except SupervisorFault as fault:
+        more = f"; run 'snsctl restart --vm {vm.name}'" if fault.fault == CANT_REREAD else ""
+        raise Unavailable(f"cannot update the programs of {vm.name}: {fault.message}{more}") from None
     for what, names in (("added", added), ("changed", changed), ("removed", removed)):
         if names:
             tell(f"{vm.name}: {what} {', '.join(names)}")
@@ -199,10 +230,17 @@ def _wait_serving(vm: LocalVm, role: RoleName, logs: Logs) -> None:
 
     listener: RoleName = "master" if role == "slave" else role
     supervisor = Supervisor(vm.dir.supervisor_socket)
+    seen_s = time.monotonic()  # when supervisord's socket was there last
 
     def is_up() -> bool:
+        nonlocal seen_s
+        _give_up_if_stopped(vm, (role,))
         if live_holder(vm.dir, role) is None:
             _give_up_if_hopeless(vm, role, logs)
+            if vm.dir.supervisor_socket.exists():
+                seen_s = time.monotonic()
+            elif time.monotonic() > seen_s + RELOAD_S:
+                raise Unavailable(f"cannot start the {role} of {vm.name}: its supervisord was ended meanwhile")
             return False
         expected = {role} if intent.is_stopped(vm.dir, listener) else {role, listener}
         if (
@@ -227,6 +265,13 @@ def _wait_serving(vm: LocalVm, role: RoleName, logs: Logs) -> None:
         return f"{what}; {logs.cause(role)}"
 
     _wait(is_up, SERVES_WITHIN_S, otherwise)
+
+
+def _give_up_if_stopped(vm: LocalVm, roles: Sequence[RoleName]) -> None:
+    """Say so where somebody has stopped one of ``roles``, whose intents this start had cleared."""
+    for role in roles:
+        if intent.is_stopped(vm.dir, role):
+            raise Unavailable(f"cannot start the {role} of {vm.name}: somebody stopped it meanwhile")
 
 
 def _give_up_if_hopeless(vm: LocalVm, role: RoleName, logs: Logs) -> None:

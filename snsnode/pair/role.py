@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, SnsError
+from snsnode.base.signals import start_clean
 from snsnode.node import config as node_config
 from snsnode.node import intent
 from snsnode.node.config import ROLES, NodeConfig, RoleName
@@ -45,6 +46,7 @@ def main(role: RoleName, vm: str, run: Run) -> int:
 
     ``run`` gets an event that SIGTERM and SIGINT set; it then finishes what is in flight and returns.
     """
+    start_clean()
     vm_dir = VmDir(Path.cwd())
     try:
         config = node_config.load(vm_dir.path)

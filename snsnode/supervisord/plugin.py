@@ -19,6 +19,7 @@ from supervisor.process import Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
 
+from snsnode.base.signals import unblock
 from snsnode.node import intent
 from snsnode.node.config import FILENAME, ROLES, RoleName
 from snsnode.node.lock import live_holder
@@ -127,6 +128,8 @@ class Plugin:
         self._subscribe(events.SupervisorRunningEvent, self._running)
         if self._is_ours:
             guarded(self._logger, "put our Python on PATH", _put_python_on_path)
+            # supervisord leaves the mask as it is: one started with SIGTERM blocked could not be ended.
+            guarded(self._logger, "unblock the signals", unblock)
             self._subscribe(events.SupervisorStoppingEvent, self._stopping)
         names = {name for group in self.groups.values() for name in group.processes}
         for name in sorted(set(self._adopted) - names):

@@ -13,11 +13,27 @@ from xml.parsers.expat import ExpatError
 from snsnode.base.errors import SnsError, Unavailable
 
 # supervisor.xmlrpc.Faults
+SHUTDOWN_STATE = 6
 BAD_NAME = 10
 ABNORMAL_TERMINATION = 40
 SPAWN_ERROR = 50
 ALREADY_STARTED = 60
 NOT_RUNNING = 70
+CANT_REREAD = 92
+_IN_WORDS = {
+    SHUTDOWN_STATE: "supervisord is shutting down",
+    BAD_NAME: "its supervisord knows no such program; run 'snsctl generate', then 'snsctl start'",
+    20: "the command of its program does not exist",  # NO_FILE
+    21: "the command of its program cannot be executed",  # NOT_EXECUTABLE
+    30: "supervisord could not do it",  # FAILED
+    ABNORMAL_TERMINATION: "it ended at once",
+    SPAWN_ERROR: "supervisord could not launch it",
+    ALREADY_STARTED: "it runs already",
+    NOT_RUNNING: "it does not run",
+    90: "supervisord has it already",  # ALREADY_ADDED
+    91: "its processes still run",  # STILL_RUNNING
+    CANT_REREAD: "supervisord cannot read its configuration any more",
+}
 
 
 class Program(NamedTuple):
@@ -60,7 +76,7 @@ class Supervisor:
             with proxy:
                 return getattr(proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
-            raise SupervisorFault(str(fault.faultString), int(fault.faultCode)) from None
+            raise SupervisorFault(_in_words(fault), int(fault.faultCode)) from None
         except TimeoutError:
             raise Unavailable(f"supervisord at {self._path} does not answer within {timeout_s:g} s") from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
@@ -86,6 +102,18 @@ class Supervisor:
             )
             for info in infos
         }
+
+
+def _in_words(fault: xmlrpc.client.Fault) -> str:
+    """Return what supervisord's refusal means; its own names for it are for programs."""
+    said = str(fault.faultString)
+    words = _IN_WORDS.get(int(fault.faultCode))
+    if words is None:
+        return said
+    detail = said.partition(": ")[2]
+    # Behind a name such as "SPAWN_ERROR" stands the program, which the caller names anyhow, or the cause.
+    cause = detail if " " in detail else ""
+    return f"{words}: {cause}" if cause else words
 
 
 class _UnixTransport(xmlrpc.client.Transport):

@@ -152,7 +152,7 @@ class Injector:
     def _revive_supervisord(self, vm: str) -> None:
         """Start supervisord anew, as a machine's init would; somebody else may have done it already."""
         subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._cluster.conf(vm))],
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._cluster.conf(vm))],
             cwd=self._cluster.folder,
             env=self._cluster.environment,
             stdin=subprocess.DEVNULL,

@@ -106,7 +106,7 @@ def by_hand(cluster: Cluster, vm: str, role: RoleName) -> "subprocess.CompletedP
 def supervisord_by_hand(cluster: Cluster, vm: str) -> "subprocess.CompletedProcess[str]":
     """Start supervisord as a machine's init would."""
     return subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(cluster.conf(vm))],
+        [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(cluster.conf(vm))],
         cwd=cluster.folder,
         env=cluster.environment,
         stdin=subprocess.DEVNULL,

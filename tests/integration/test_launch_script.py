@@ -22,7 +22,7 @@ SETUP = 'setup_venv() { mkdir -p .venv/bin; mv snsctl .venv/bin/snsctl; echo set
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Path:
-    """The script of a bare clone, in a path with a space; its set-up brings an snsctl that says what it was told."""
+    """The script of a bare clone, in a path with a space; its set-up brings an snsctl that says what it hears."""
     clone = tmp_path / "a path"
     (clone / "bin").mkdir(parents=True)
     (clone / "snsctl").write_text(SNSCTL)

@@ -1,0 +1,113 @@
+"""What surrounds a start does not matter: modules that lie where it is called, blocked signals, a later stop."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.hooks import Hooks
+from tests.cluster import COMMAND_MAX_S, Cluster, running
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+SOON_S = 15.0  # a start waits 30 s for a role that may yet serve
+PLANTED = "raise SystemExit('a module of the working directory was imported')\n"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(start=False) as generated:
+        yield generated
+
+
+def plant(folder: Path) -> None:
+    for name in ("supervisor", "snsnode", "grpc"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "__init__.py").write_text(PLANTED)
+    for name in ("json", "logging", "sqlite3"):
+        (folder / f"{name}.py").write_text(PLANTED)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Let what is started here have SIGTERM and SIGCHLD blocked, and SIGUSR2 ignored."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def signals_of(pid: int, what: str) -> set[int]:
+    """Return the signals of one line of /proc/PID/status, proc(5): SigBlk or SigIgn."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            mask = int(line.split()[1], 16)
+            return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+    raise AssertionError(what)
+
+
+def test_modules_where_it_is_called_and_where_roles_run_are_not_imported(cluster: Cluster) -> None:
+    for vm in cluster.vms:
+        plant(cluster.vm_dir(vm).path)
+    # An empty entry of PYTHONPATH is the working directory: a role's, too.
+    cluster.ctl("start", environment={"PYTHONPATH": f":{cluster.folder / 'nothing'}"})
+    cluster.stop()
+    plant(cluster.folder)
+    cluster.ctl("start", "router")
+
+
+def test_what_is_started_with_signals_blocked_or_ignored_takes_them(cluster: Cluster) -> None:
+    cluster.stop()
+    with deaf():
+        cluster.ctl("start", "router")
+        by_hand = subprocess.run(
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(cluster.conf("vm2"))],
+            cwd=cluster.folder,
+            env=cluster.environment,
+            timeout=COMMAND_MAX_S,
+            check=False,
+        )
+    assert by_hand.returncode == 0
+    cluster.start()
+    roles = [("vm1", "router"), *(("vm2", role) for role in ("slave", "master", "spare"))]
+    pids = {f"{vm} {role}": cluster.pid(vm, role) for vm, role in roles}
+    for vm in ("vm1", "vm2"):
+        supervisord = cluster.supervisord(vm)
+        assert supervisord is not None
+        pids[f"{vm} supervisord"] = supervisord.pid
+    ours = {signal.SIGTERM, signal.SIGCHLD}
+    assert not {name for name, pid in pids.items() if signals_of(pid, "SigBlk") & ours}
+    assert not {name for name, pid in pids.items() if signal.SIGUSR2 in signals_of(pid, "SigIgn")}
+    began_s = time.monotonic()
+    cluster.stop()
+    assert time.monotonic() - began_s < SOON_S
+
+
+def test_start_that_a_stop_overtakes_says_so_at_once() -> None:
+    with running(start=False) as cluster:
+        Hooks(cluster).hang("master")
+        command = [sys.executable, "-P", "-m", "snsnode.cli.main", "start", "--spec", str(cluster.spec)]
+        with subprocess.Popen(
+            [*command, "--home", str(cluster.home)],
+            env=cluster.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as start:
+            eventually(lambda: cluster.process("vm2", "slave") is not None, 20)
+            cluster.stop()
+            began_s = time.monotonic()
+            _, said = start.communicate(timeout=COMMAND_MAX_S)
+            assert time.monotonic() - began_s < SOON_S
+        assert start.returncode == 1
+        assert "cannot start the slave of vm2: somebody stopped it meanwhile" in said
+        assert "STATE" not in said and "Traceback" not in said
