@@ -13,11 +13,12 @@ import click
 from snsnode.base import errors, ids
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.main import COMMANDS, snsctl
+from snsnode.observe import bounded
 from snsnode.social import hub, requests, service, sessions, timeline
 from snsnode.spec.schema import schema_text
 from snsnode.store import sqlite_reader, sqlite_writer
 from snsnode.store.protocol import TIMELINE_POSTS
-from snsnode.transport import servers
+from snsnode.transport import admission, handlers, servers
 from snsnode.transport.status import status_of
 
 FOLDER = Path(__file__).parent / "reference"
@@ -199,7 +200,15 @@ def _limits() -> Iterator[str]:
                 "refused: `unavailable`; clients try again",
             ),
             ("clients of one server", f"{sessions.SESSIONS_MAX}", "refused: `exhausted`"),
-            ("calls and streams in flight at one server", f"{servers.CALLS_MAX}", "refused: RESOURCE_EXHAUSTED"),
+            *_shares(),
+            ("connections at one port", _connections(), "closed at once; clients try another server"),
+            ("a call's message", f"within {handlers.MESSAGE_S:.0f} s", "ended: `deadline`"),
+            ("a message that does not parse", "", "refused: `invalid`; one line a minute in the log"),
+            (
+                "lines of one place in the code in a role's log",
+                f"{bounded.LINES_MAX} a minute, 1 for what strangers bring about",
+                "left out; the next line tells how many",
+            ),
             (
                 "writes, and reads, waiting for a SQLite store",
                 f"{sqlite_writer.QUEUE_MAX}, and {sqlite_reader.QUEUE_MAX}",
@@ -213,6 +222,18 @@ def _limits() -> Iterator[str]:
             ),
         ),
     )
+
+
+def _shares() -> Iterator[tuple[str, str, str]]:
+    bounds = admission.Bounds()
+    for share in admission.Share:
+        bound = bounds.of(share)
+        limit = f"{bound.in_all}, and {bound.of_one_address} of one address other than loopback"
+        yield f"{share.value}, in flight at one server", limit, "refused: `full`; clients try another server"
+
+
+def _connections() -> str:
+    return f"{servers.CONNECTIONS_MAX}, and at most three quarters of the limit of open files"
 
 
 # --- errors ---------------------------------------------------------------------------------------------------

@@ -95,6 +95,12 @@ class Unavailable(SnsError):
     code = "unavailable"
 
 
+class Full(Unavailable):
+    """This server has no room for one more; another may have. It is no fault of the server's: it serves others."""
+
+    code = "full"
+
+
 class SessionLost(SnsError):
     """The server does not know this login; log in again with the same client id and retry."""
 
@@ -108,7 +114,7 @@ class Fenced(SnsError):
 
 
 class Exhausted(SnsError):
-    """No room: the disk is full or read-only, or a bound was reached. Reads may go on."""
+    """No room: the disk is full or read-only, or a login has used up its own bounds. Reads may go on."""
 
     code = "exhausted"
 

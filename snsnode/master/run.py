@@ -153,8 +153,8 @@ class _Master:
         public.add(master_pb2_grpc.add_MasterServicer_to_server, keepalive)
         register(self._health, public)
         bind(public, self._config.endpoint("master").target)
-        master_pb2_grpc.add_MasterServicer_to_server(self._keepalive, local)
-        master_pb2_grpc.add_OrdersServicer_to_server(self._orders, local)
+        local.add(master_pb2_grpc.add_MasterServicer_to_server, self._keepalive)
+        local.add(master_pb2_grpc.add_OrdersServicer_to_server, self._orders)
         bind(local, SOCKET)
 
     async def _serve(self, server: Server, stop: asyncio.Event) -> None:

@@ -11,6 +11,8 @@ import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from snsnode.observe.bounded import Bounded
+
 LOG_BYTES_MAX = 10 * 1024 * 1024
 LOGS_KEPT = 3
 
@@ -22,7 +24,9 @@ def to_file(path: Path, role: str, vm: str) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.raiseExceptions = False
-    _install(RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOGS_KEPT, encoding="utf-8"), role, vm)
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOGS_KEPT, encoding="utf-8")
+    handler.addFilter(Bounded())
+    _install(handler, role, vm)
 
 
 def to_stderr(role: str) -> None:

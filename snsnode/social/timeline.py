@@ -7,7 +7,6 @@ and a page of posts wait in the feed, and the reader stops at ``ANSWERS_MAX`` an
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
@@ -17,8 +16,7 @@ from snsnode.rpc.social_pb2 import TimelineReply, TimelineRequest
 from snsnode.social import replies as reply
 from snsnode.social.hub import Hub
 from snsnode.store.protocol import Post, Posted, Store
-
-log = logging.getLogger(__name__)
+from snsnode.transport.handlers import tell_unexpected
 
 ANSWERS_MAX = 16
 
@@ -97,9 +95,9 @@ class Timeline:
                 await self._answer(request)
         except SnsError as error:
             self.end(error)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - the boundary of the task
             if self._error is None:
-                log.exception("cannot read the timeline of %s", self._username)
+                tell_unexpected(error, "/sns.v1.SNSService/Timeline")
             self.end(StoreFailed("cannot read this timeline's requests: internal error, see the server's log"))
 
     async def _answer(self, request: TimelineRequest) -> None:

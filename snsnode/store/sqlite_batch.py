@@ -95,7 +95,7 @@ def _attempt(db: apsw.Connection, operation: Operation) -> Outcome:
     except apsw.Error:
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: a fault is its caller's, not the batch's
-        _log.exception("a write of the store failed unexpectedly")
+        _log.exception("a write of the store failed unexpectedly", extra={"cause": "write"})
         outcome = Outcome(operation, None, StoreFailed(f"cannot write to the store: {error!r}"))
     if outcome.failure is not None:
         db.execute("ROLLBACK TO operation")

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from snsnode.base.errors import SnsError
+from snsnode.base.errors import NotFound, SnsError
+from snsnode.base.ids import shown
 from snsnode.rpc import health_pb2, health_pb2_grpc
 from snsnode.transport.channels import call, open_channel
 from snsnode.transport.servers import Server
@@ -33,7 +34,13 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
     async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802
-        """Answer the state now."""
+        """Answer the state now.
+
+        Raises:
+            NotFound: the service is not one of ours, as the protocol has it; ``Watch`` waits for such a one.
+        """
+        if request.service not in self._services:
+            raise NotFound(f"cannot check {shown(request.service)}: this process has no such service")
         return self._answer(request.service)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]:  # noqa: N802

@@ -1,22 +1,29 @@
 """Servers: our options, an exclusive bind, and handlers whose errors of ours become statuses."""
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import resource
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
 from snsnode.base.errors import Held, SnsError
+from snsnode.transport.admission import Admission, Bounds
 from snsnode.transport.channels import PING_EVERY_MS, PING_TIMEOUT_MS
+from snsnode.transport.handlers import Handlers, internal, parser, tell_unexpected
 from snsnode.transport.status import ERROR_KEY, status_of
 
-log = logging.getLogger(__name__)
-
 REQUEST_MAX_BYTES = 64 * 1024  # the largest request is a post of 4 KiB, but for a router's table
-# In flight at one server: three streams each of all the clients that it takes. The next call is refused. (A limit
-# for each connection, grpc.max_concurrent_streams, breaks calls off with UNAVAILABLE where a client is at it.)
-CALLS_MAX = 32_768
+# gRPC's own bound of calls in flight, above the sum of ours: for those that wait for their turn to be counted.
+# (A limit for each connection, grpc.max_concurrent_streams, breaks calls off with UNAVAILABLE where a client is at
+# it.)
+UNCOUNTED_MAX = 4_096
+# Connections at one port: gRPC accepts and closes what is above. What a role needs besides (files, its own lines
+# to others) stays free, or it could neither answer for itself nor look at its partner.
+CONNECTIONS_MAX = 16_384
+DESCRIPTORS_KEPT = 512
+IDLE_MS = 15_000  # a connection without a call is closed; a client holds a Session, a master registers
+HANDSHAKE_MS = 5_000
 
 SERVER_OPTIONS: list[tuple[str, int]] = [
     # By default gRPC binds with SO_REUSEPORT: two masters would share a port and split the clients.
@@ -33,14 +40,11 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
 
 
 class Server:
-    """A server on the event loop whose handlers may raise our errors.
+    """A server on the event loop whose handlers may raise our errors."""
 
-    Each handler is wrapped once, as it is registered: an interceptor, which gRPC asks anew for each call, would be
-    5 % of it.
-    """
-
-    def __init__(self, inner: grpc.aio.Server) -> None:
+    def __init__(self, inner: grpc.aio.Server, bounds: Bounds) -> None:
         self._inner = inner
+        self._handlers = Handlers(Admission(bounds))
 
     def add(self, register: Callable[[Any, Any], None], servicer: object) -> None:
         """Serve ``servicer``; ``register`` is its generated ``add_…_to_server``."""
@@ -48,7 +52,9 @@ class Server:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Serve these methods; each may raise ``SnsError``, and anything else is an internal error."""
-        wrapped = {name: _wrapped(handler, f"/{service}/{name}") for name, handler in handlers.items()}
+        wrapped = {
+            name: self._handlers.wrapped(handler, f"/{service}/{name}") for name, handler in handlers.items()
+        }
         self._inner.add_registered_method_handlers(service, wrapped)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -67,22 +73,73 @@ class Server:
         await self._inner.stop(grace_s)
 
 
-def make_server(request_max_bytes: int = REQUEST_MAX_BYTES, calls_max: int = CALLS_MAX) -> Server:
+class ThreadedServer:
+    """A server with threads of its own; its handlers may raise our errors, too."""
+
+    def __init__(self, inner: grpc.Server) -> None:
+        self._inner = inner
+
+    def add(self, register: Callable[[Any, Any], None], servicer: object) -> None:
+        """Serve ``servicer``; ``register`` is its generated ``add_…_to_server``."""
+        register(servicer, self)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Serve these methods, which must be unary."""
+        wrapped = {name: _threaded(handler, f"/{service}/{name}") for name, handler in handlers.items()}
+        self._inner.add_registered_method_handlers(service, wrapped)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: the generated functions register the very same methods by name, too."""
+
+    def add_insecure_port(self, target: str) -> int:
+        """As ``grpc.Server.add_insecure_port``; see ``bind``."""
+        return self._inner.add_insecure_port(target)
+
+    def start(self) -> None:
+        """Serve from now on."""
+        self._inner.start()
+
+    def stop(self, grace_s: float | None) -> Any:
+        """Refuse new calls, and cut off those in flight after ``grace_s``; returns an event for the end."""
+        return self._inner.stop(grace_s)
+
+
+def make_server(request_max_bytes: int = REQUEST_MAX_BYTES, bounds: Bounds | None = None) -> Server:
     """Make a server on the running event loop.
 
-    It refuses requests above ``request_max_bytes``, and calls while ``calls_max`` are in flight.
+    It refuses requests above ``request_max_bytes``, connections above ``connections_max`` and calls above
+    ``bounds``.
     """
-    options = [*SERVER_OPTIONS, ("grpc.max_receive_message_length", request_max_bytes)]
-    return Server(grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_max))
+    bounds = bounds or Bounds()
+    options = [
+        *SERVER_OPTIONS,
+        ("grpc.max_receive_message_length", request_max_bytes),
+        ("grpc.max_allowed_incoming_connections", connections_max()),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ]
+    inner = grpc.aio.server(options=options, maximum_concurrent_rpcs=bounds.in_all + UNCOUNTED_MAX)
+    return Server(inner, bounds)
 
 
-def make_threaded_server(threads: int) -> grpc.Server:
+def make_threaded_server(threads: int) -> ThreadedServer:
     """Make a server with threads of its own: it answers also while the event loop is stuck."""
     options = [*SERVER_OPTIONS, ("grpc.max_receive_message_length", REQUEST_MAX_BYTES)]
-    return grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="keepalive"), options=options)
+    return ThreadedServer(
+        grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="keepalive"), options=options)
+    )
 
 
-def bind(server: Server | grpc.Server, target: str) -> None:
+def connections_max() -> int:
+    """Return how many connections a port takes: what the limit of descriptors leaves, a quarter kept at least."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    kept = max(soft // 4, min(DESCRIPTORS_KEPT, soft // 2))
+    return max(1, min(CONNECTIONS_MAX, soft - kept))
+
+
+def bind(server: Server | ThreadedServer, target: str) -> None:
     """Bind ``server`` to ``target`` for itself alone.
 
     Raises:
@@ -103,55 +160,19 @@ def bind(server: Server | grpc.Server, target: str) -> None:
     )
 
 
-def _wrapped(handler: Any, method: str) -> Any:
-    if handler.response_streaming:
-        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        make = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
-        )
-        return make(_streaming(inner, method), handler.request_deserializer, handler.response_serializer)
-    inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-    make_unary = (
-        grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-    )
-    return make_unary(_single(inner, method), handler.request_deserializer, handler.response_serializer)
+def _threaded(handler: Any, method: str) -> Any:
+    parse, inner = parser(handler.request_deserializer, method), handler.unary_unary
 
-
-def _single(inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def handle(request: Any, context: Any) -> Any:
+    def handle(message: bytes, context: Any) -> Any:
         try:
-            return await inner(request, context)
+            return inner(parse(message), context)
         except SnsError as error:
-            await _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - the boundary of a call: log, answer, go on
-            await _abort_unexpected(context, error, method)
+            context.set_trailing_metadata(((ERROR_KEY, error.code),))
+            context.abort(status_of(error), error.message)
+        except Exception as error:
+            if context.code() is not None:  # the handler itself ended the call
+                raise
+            tell_unexpected(error, method)
+            context.abort(grpc.StatusCode.INTERNAL, internal(method))
 
-    return handle
-
-
-def _streaming(
-    inner: Callable[[Any, Any], AsyncIterator[Any]], method: str
-) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            async for reply in inner(request, context):
-                yield reply
-        except SnsError as error:
-            await _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - the boundary of a call: log, answer, go on
-            await _abort_unexpected(context, error, method)
-
-    return handle
-
-
-async def _abort(context: Any, error: SnsError) -> None:
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, error.code),))
-
-
-async def _abort_unexpected(context: Any, error: Exception, method: str) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    log.exception("call failed: %s", method)
-    await context.abort(grpc.StatusCode.INTERNAL, f"cannot answer {method}: internal error, see the server's log")
+    return grpc.unary_unary_rpc_method_handler(handle, None, handler.response_serializer)

@@ -21,6 +21,7 @@ _STATUS: dict[type[errors.SnsError], grpc.StatusCode] = {
     errors.Refused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SessionLost: grpc.StatusCode.UNAUTHENTICATED,
     errors.Fenced: grpc.StatusCode.ABORTED,
+    errors.Full: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -36,7 +37,7 @@ _FOREIGN: dict[grpc.StatusCode, type[errors.SnsError]] = {
     grpc.StatusCode.UNKNOWN: errors.Unavailable,
     grpc.StatusCode.INTERNAL: errors.Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Exhausted,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Full,  # of calls or of memory: gRPC knows no disk
     grpc.StatusCode.UNAUTHENTICATED: errors.SessionLost,
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
 }

@@ -22,6 +22,7 @@ from snsnode.social import requests, sessions
 from snsnode.social import service as social_service
 from snsnode.social.service import SocialService
 from snsnode.transport import servers
+from snsnode.transport.admission import Bound, Bounds
 from snsnode.transport.servers import bind, make_server
 from tests.eventually import eventually_async
 from tests.memory_store import MemoryStore
@@ -69,13 +70,13 @@ async def test_list_gives_all_of_50000_users_and_followers_in_pages(tmp_path: Pa
 
 
 @asynccontextmanager
-async def held_server(**limits: int) -> AsyncIterator[tuple[str, MemoryStore]]:
+async def held_server(bounds: Bounds | None = None) -> AsyncIterator[tuple[str, MemoryStore]]:
     """Serve a store whose reads of ``users`` wait until the gate is opened."""
     store = MemoryStore()
     store.gates["users"] = asyncio.Event()
     service = SocialService(store, on_fenced=lambda: None)
     target = f"127.0.0.1:{free_port()}"
-    server = make_server(**limits)
+    server = make_server(bounds=bounds)
     server.add(social_pb2_grpc.add_SNSServiceServicer_to_server, service)
     bind(server, target)
     run = asyncio.create_task(service.run())
@@ -117,11 +118,15 @@ async def test_calls_beyond_a_logins_limit_are_refused_whatever_its_connections(
 
 
 async def test_calls_beyond_the_servers_limit_are_refused_and_the_next_are_served() -> None:
-    async with held_server(calls_max=10) as (target, store), RawClient(target, "alice") as alice:
+    async with (
+        held_server(Bounds(inside=Bound(10, 10, 30.0))) as (target, store),
+        RawClient(target, "alice") as alice,
+    ):
         calls = lists(alice, 10)
         await eventually_async(lambda: store.calls.count("users") == 10, within_s=STEP_S)
         error = await error_of(lists(alice, 1)[0])
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert code_of(error) == "full"
         store.gates["users"].set()
         await asyncio.gather(*calls)
         await alice.post("hello")

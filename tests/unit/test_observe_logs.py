@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.observe import logs
+from snsnode.observe import bounded, logs
 from tests.full_disk import small_disk
 from tests.processes import STEP_S
 
@@ -50,6 +50,7 @@ def test_a_full_log_is_rotated_and_three_old_ones_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "LOG_BYTES_MAX", 1000)
+    monkeypatch.setattr(bounded, "LINES_MAX", 1000)
     path = tmp_path / "slave.log"
     logs.to_file(path, "slave", "vm2")
     for number in range(200):
@@ -92,7 +93,7 @@ def test_a_full_disk_does_not_stop_a_rotation(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_process_ends_well_on_a_full_disk() -> None:
     program = (
-        "import logging, sys\nfrom pathlib import Path\nfrom snsnode.observe import logs\n"
+        "import logging, sys\nfrom pathlib import Path\nfrom snsnode.observe import bounded, logs\n"
         "logs.to_file(Path(sys.argv[1]), 'slave', 'vm2')\nlogging.info('x' * 100000)\n"
     )
     with small_disk() as disk:
