@@ -20,6 +20,7 @@ Epoch = NewType("Epoch", int)
 
 USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 TEXT_BYTES_MAX = 4096
+PATH_SHOWN = 4096  # characters of a path in a message: all of it
 ID_BYTES_MAX = 64  # client and request ids: opaque to the server, bounded so that an index stays small
 
 _USERNAME = re.compile(USERNAME_PATTERN)

@@ -1,6 +1,5 @@
 """``snsctl doctor``: checks what needs the real machine."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,27 +8,31 @@ import click
 from snsnode.base.errors import EXIT_NOT_SO
 from snsnode.cli import machine
 from snsnode.cli.options import shared
+from snsnode.cli.streams import tell, tell_json
 from snsnode.control import doctor
 from snsnode.control.findings import Finding, Patient
 from snsnode.control.local import is_local
 
+HELP = """
+Check Python, kernel, home, generated files, addresses, ports and store. Changes nothing.
 
-@click.command()
+Exit 1 where something will not work; warnings alone exit 0.
+"""
+
+
+@click.command(help=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 @shared
 def command(as_json: bool, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
-    """Check Python, kernel, home, generated files, addresses, ports and store. Changes nothing.
-
-    Exit 1 where something will not work; warnings alone exit 0.
-    """
+    """Examine this machine; return the exit code."""
     here = machine.read(spec_path, home, vms)
     local = tuple(name for name in here.vms if is_local(here.spec.vms[name].address))
     findings = doctor.examine(Patient(here.spec, here.path, here.home.absolute(), local))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        tell_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo(_line(finding))
+            tell(_line(finding))
     return EXIT_NOT_SO if any(finding.level == "FAIL" for finding in findings) else 0
 
 

@@ -8,11 +8,14 @@ import click
 from snsnode.base.errors import EXIT_NOT_SO
 from snsnode.cli.options import home_of, selected, shared
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
+from snsnode.cli.streams import output, tell
 from snsnode.render import diff, disk, plan, readback, template
 from snsnode.render.plan import RETIRED, Change
 
+HELP = "Write supervisord.conf, node.json and cluster.json of every VM of the cluster spec SPEC below the home."
 
-@click.command()
+
+@click.command(help=HELP)
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is on disk differs.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change.")
@@ -25,7 +28,7 @@ def command(
     home: Path | None,
     vms: tuple[str, ...],
 ) -> int:
-    """Write supervisord.conf, node.json and cluster.json of every VM of the cluster spec SPEC below the home."""
+    """Generate the files of the VMs; return the exit code."""
     path = spec_path_of(spec or spec_path)
     cluster, warnings = load_spec(path)
     names = selected(cluster.vms, vms)
@@ -36,7 +39,7 @@ def command(
     changes = plan.plan(cluster, template.load(), on_disk, names if vms else None)
     readback.check_changes(cluster, changes)
     if show_diff:
-        click.echo(diff.diff(changes, on_disk), nl=False)
+        output().write(diff.diff(changes, on_disk))
     elif check:
         _report_differences(place, changes)
     else:
@@ -47,16 +50,16 @@ def command(
 
 def _report_differences(home: Path, changes: Sequence[Change]) -> None:
     for change in changes:
-        click.echo(f"differs: {home / change.path}")
+        tell(f"differs: {home / change.path}")
     if not changes:
-        click.echo(f"{home} is up to date")
+        tell(f"{home} is up to date")
 
 
 def _report_written(home: Path, changes: Sequence[Change]) -> None:
     for change in changes:
         if change.name == RETIRED and change.after is not None:
-            click.echo(f"retired {change.vm}: 'snsctl start' ends what runs of it and clears {home / change.vm}")
+            tell(f"retired {change.vm}: 'snsctl start' ends what runs of it and clears {home / change.vm}")
         else:
-            click.echo(f"{'removed' if change.after is None else 'wrote'} {home / change.path}")
+            tell(f"{'removed' if change.after is None else 'wrote'} {home / change.path}")
     if not changes:
-        click.echo(f"{home} is up to date")
+        tell(f"{home} is up to date")

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
 from snsnode.base.errors import ConfigError, SnsError, UsageError
 from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
+from snsnode.cli.streams import complain
 from snsnode.control.local import LocalVm, check_cluster, folders, is_local, load
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
@@ -123,7 +122,7 @@ def in_parallel(work: Callable[[Item], None], vms: list[Item]) -> None:
         done = [pool.submit(work, vm) for vm in vms]
     failed = [error for future in done if (error := future.exception()) is not None]
     for error in failed[1:]:
-        click.echo(f"snsctl: {error.message if isinstance(error, SnsError) else error}", err=True)
+        complain(f"snsctl: {error.message if isinstance(error, SnsError) else error}")
     if failed:
         raise failed[0]
 
@@ -131,8 +130,3 @@ def in_parallel(work: Callable[[Item], None], vms: list[Item]) -> None:
 def count(number: int, noun: str) -> str:
     """Return "1 post", "2 posts"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def tell(line: str) -> None:
-    """Say what was done."""
-    click.echo(line)

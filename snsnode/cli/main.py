@@ -9,6 +9,7 @@ import click
 
 from snsnode.base.errors import EXIT_NOT_SO, EXIT_USAGE, SnsError
 from snsnode.base.signals import start_clean
+from snsnode.cli import streams
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.options import shared_before
 from snsnode.spec.problems import SpecError
@@ -36,6 +37,7 @@ COMMANDS = {
 
 @click.group(
     cls=LazyGroup,
+    help="Keep a fault-tolerant tiny social network up, from one YAML file.",
     table=COMMANDS,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,12 +46,12 @@ COMMANDS = {
 @shared_before
 @click.pass_context
 def snsctl(ctx: click.Context, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
-    """Keep a fault-tolerant tiny social network up, from one YAML file."""
+    """Take the options that stand before the command, and hand them on as its defaults."""
     given = {"spec_path": spec_path, "home": home, "vms": vms or None}
     defaults = {name: value for name, value in given.items() if value is not None}
     ctx.default_map = dict.fromkeys(COMMANDS, defaults) | {"store": {"copy": defaults}}
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        streams.complain(ctx.get_help())
         return EXIT_USAGE
     return 0
 
@@ -58,15 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``snsctl`` and return its exit code; a command's own is what its function returns."""
     if arguments is None:  # a process of our own, which hands no blocked signal to those that it starts
         start_clean()
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with streams.installed() as (out, _):
+        code = _run(arguments)
+        if out.lost is None or isinstance(out.lost, BrokenPipeError):
+            # Who read it has left, and the command did its work all the same.
+            return code if out.lost is None else code or EXIT_NOT_SO
+        return _failed(f"cannot write the output: {out.lost.strerror}", code or EXIT_NOT_SO)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = snsctl.main(arguments, prog_name="snsctl", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except SpecError as error:
-        click.echo(error.message, err=True)  # its lines begin with FILE:LINE:COLUMN
+        streams.complain(error.message)  # its lines begin with FILE:LINE:COLUMN
         return error.exit_code
     except SnsError as error:
         return _failed(error.message, error.exit_code)
@@ -74,17 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(_one_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _close_stdout()
-        return EXIT_NOT_SO
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _close_stdout()
+        where = f" {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return _failed(f"cannot go on{where}: {error.strerror or error}", EXIT_NOT_SO)
 
 
 def _failed(message: str, exit_code: int) -> int:
-    click.echo(f"snsctl: {message}", err=True)
+    streams.complain(f"snsctl: {message}")
     return exit_code
 
 
@@ -92,13 +95,6 @@ def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{message}; see '{context.command_path} --help'" if context else message
-
-
-def _close_stdout() -> None:
-    """Let the interpreter's last flush of what nobody reads, or no disk takes, fail in silence."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 They may also stand before the command. Light: imported for ``snsctl --help`` too.
 """
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -51,6 +52,25 @@ def selected(known: Collection[VmName], vms: Iterable[str]) -> tuple[VmName, ...
             f"cannot take --vm {shown(unknown[0])}: no such VM in the spec; it has {', '.join(known)}"
         )
     return tuple(name for name in known if not asked or name in asked)
+
+
+class Seconds(click.types.FloatParamType):
+    """A number of seconds within bounds, without the words that Python takes for numbers: nan, inf."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; anything else is a wrong command line."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        # Written so that nan fails it: every comparison with it is false.
+        if not self.low <= seconds <= self.high:
+            self.fail(f"{shown(str(value))} is not a number from {self.low:g} to {self.high:g}", param, ctx)
+        return seconds
 
 
 class _FilePath(click.Path):

@@ -6,22 +6,25 @@ import click
 
 from snsnode.base.errors import UsageError
 from snsnode.cli import machine
-from snsnode.cli.machine import tell
 from snsnode.cli.named import pairs
 from snsnode.cli.options import shared
+from snsnode.cli.streams import tell
 from snsnode.control.local import LocalVm
 from snsnode.node import intent
 from snsnode.observe.journal import Journal
 
+HELP = """
+Suspend all restarting of the pair of VM, until 'snsctl resume VM'.
 
-@click.command()
+What runs goes on; what ends, or hangs, stays so. The pause survives a reboot, and status shows it.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("names", metavar="VM...", nargs=-1)
 @shared
 def command(names: tuple[str, ...], spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
-    """Suspend all restarting of the pair of VM, until 'snsctl resume VM'.
-
-    What runs goes on; what ends, or hangs, stays so. The pause survives a reboot, and status shows it.
-    """
+    """Pause pairs; return the exit code."""
     here = machine.read(spec_path, home, vms, warn=False)
     if not names and not vms:
         raise UsageError("cannot pause without a VM: write 'snsctl pause VM'")

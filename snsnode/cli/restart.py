@@ -6,19 +6,23 @@ import click
 
 from snsnode.base.errors import UsageError
 from snsnode.cli import machine
-from snsnode.cli.machine import in_parallel, tell
+from snsnode.cli.machine import in_parallel
 from snsnode.cli.options import shared
+from snsnode.cli.streams import tell
 from snsnode.node.config import ROLES
 
+HELP = """
+Restart ROLE (router, slave or master) on this machine, one VM after the other.
 
-@click.command()
+Without ROLE: stop everything of the spec that lives here, then start it.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("role", required=False, type=click.Choice(ROLES))
 @shared
 def command(role: str | None, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
-    """Restart ROLE (router, slave or master) on this machine, one VM after the other.
-
-    Without ROLE: stop everything of the spec that lives here, then start it.
-    """
+    """Restart what is asked for; return the exit code."""
     here = machine.read(spec_path, home, vms)
     from snsnode.control.start import restart_role, start_roles, start_supervisord
     from snsnode.control.stop import stop_all

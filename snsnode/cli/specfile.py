@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from snsnode.base.errors import ConfigError
-from snsnode.base.ids import shown
+from snsnode.base.ids import PATH_SHOWN, shown
 from snsnode.cli.options import SPECS_DEFAULT
+from snsnode.cli.streams import complain
 from snsnode.spec.problems import Mark, Problem, SpecError
 
 if TYPE_CHECKING:
@@ -46,21 +45,22 @@ def spec_path_of(option: Path | None) -> Path:
 def show_warnings(warnings: Iterable[Problem], path: Path) -> None:
     """Write ``warnings`` to stderr, one a line."""
     for warning in warnings:
-        click.echo(warning.line(str(path)), err=True)
+        complain(warning.line(str(path)))
 
 
 def _read(path: Path) -> str:
     from snsnode.spec.tree import TEXT_MAX
 
+    what = f"cannot read the spec {shown(str(path), PATH_SHOWN)}"
     try:
         with path.open("rb") as file:
             content = file.read(4 * TEXT_MAX + 1)  # so much it can take; a device must not be read for ever
     except FileNotFoundError:
-        raise ConfigError(f"cannot read the spec {shown(str(path))}: no such file; give --spec FILE") from None
+        raise ConfigError(f"{what}: no such file; give --spec FILE") from None
     except IsADirectoryError:
-        raise ConfigError(f"cannot read the spec {shown(str(path))}: it is a folder; name a file in it") from None
+        raise ConfigError(f"{what}: it is a folder; name a file in it") from None
     except OSError as error:
-        raise ConfigError(f"cannot read the spec {shown(str(path))}: {error.strerror}") from None
+        raise ConfigError(f"{what}: {error.strerror}") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

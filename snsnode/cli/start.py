@@ -6,14 +6,22 @@ import click
 
 from snsnode.base.errors import UsageError
 from snsnode.cli import machine
-from snsnode.cli.machine import Machine, in_parallel, tell
+from snsnode.cli.machine import Machine, in_parallel
 from snsnode.cli.options import shared
+from snsnode.cli.streams import complain, tell
 from snsnode.control.local import LocalVm, is_local, retired
 from snsnode.node.config import ROLES
 from snsnode.node.paths import VmDir
 
+HELP = """
+Start ROLE (router, slave or master) on this machine and wait until it serves.
 
-@click.command()
+Without ROLE: everything of the spec that lives here; after an edit and 'generate', only what changed is
+restarted, added or removed. "start slave" brings up the pair. "start client USER" runs the client here.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("role", required=False, type=click.Choice([*ROLES, "client"]))
 @click.argument("user", required=False)
 @click.option("--at", metavar="ADDRESS", help="Only VMs at this address.")
@@ -28,11 +36,7 @@ def command(
     home: Path | None,
     vms: tuple[str, ...],
 ) -> int:
-    """Start ROLE (router, slave or master) on this machine and wait until it serves.
-
-    Without ROLE: everything of the spec that lives here; after an edit and 'generate', only what changed is
-    restarted, added or removed. "start slave" brings up the pair. "start client USER" runs the client here.
-    """
+    """Start what is asked for; return the exit code."""
     here = machine.read(spec_path, home, vms)
     if router_at is not None:
         here.having("router", router_at)
@@ -88,7 +92,7 @@ def _everything(here: Machine, at: str | None) -> None:
     if elsewhere:
         tell(f"not on this machine: {', '.join(elsewhere)}")
     for error in broken[1:]:
-        click.echo(f"snsctl: {error.message}", err=True)
+        complain(f"snsctl: {error.message}")
     if broken:
         raise broken[0]
 
@@ -113,4 +117,4 @@ def _say_if_outdated(here: Machine) -> None:
     from snsnode.render import disk, plan, template
 
     if plan.plan(here.spec, template.load(), disk.read(here.home), None):
-        click.echo(f"snsctl: {here.path} differs from what was generated; run 'snsctl generate'", err=True)
+        complain(f"snsctl: {here.path} differs from what was generated; run 'snsctl generate'")

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 
+from snsnode.cli.streams import bare
+
 
 def run_client(routers: Sequence[str], username: str) -> int:
     """Run the client against ``routers`` (``host:port`` each) until the user leaves; return the exit code.
@@ -16,4 +18,5 @@ def run_client(routers: Sequence[str], username: str) -> int:
     # grpc and the prompt are loaded by those who start a client only.
     from snsnode.client.terminal import run
 
-    return run(routers, username)
+    with bare():
+        return run(routers, username)

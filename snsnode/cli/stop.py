@@ -6,23 +6,27 @@ import click
 
 from snsnode.base.errors import UsageError
 from snsnode.cli import machine
-from snsnode.cli.machine import in_parallel, tell
+from snsnode.cli.machine import in_parallel
 from snsnode.cli.options import shared
+from snsnode.cli.streams import tell
 from snsnode.node.config import ROLES
 from snsnode.node.paths import VmDir
 
+HELP = """
+Stop ROLE (router, slave or master) on this machine; its partner leaves it alone until it is started.
 
-@click.command()
+Without ROLE: everything of the spec on this machine, its supervisords too; returns when no process is left.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("role", required=False, type=click.Choice(ROLES))
 @click.option("--at", metavar="ADDRESS", help="Only VMs at this address.")
 @shared
 def command(
     role: str | None, at: str | None, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]
 ) -> int:
-    """Stop ROLE (router, slave or master) on this machine; its partner leaves it alone until it is started.
-
-    Without ROLE: everything of the spec on this machine, its supervisords too; returns when no process is left.
-    """
+    """Stop what is asked for; return the exit code."""
     here = machine.read(spec_path, home, vms, warn=False)
     from snsnode.control.stop import retire, stop_all, stop_role
 

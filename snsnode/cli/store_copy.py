@@ -1,7 +1,6 @@
 """``snsctl store copy``: a store into another one, also of another engine."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import click
 
 from snsnode.base.errors import UsageError
+from snsnode.cli import streams
 from snsnode.cli.machine import count
 from snsnode.cli.options import home_of, shared
 from snsnode.control.store_copy import Moved, Progress, move
@@ -18,7 +18,15 @@ from snsnode.store.transfer import TABLES
 _EVERY_ROWS = 100_000  # a plain line, where there is no terminal
 
 
-@click.command()
+HELP = """
+Copy the store FROM into the empty or new store TO, and compare every row of both.
+
+FROM and TO are URLs as in a spec; a relative SQLite path starts at the home. Stop the cluster first. A copy
+that was interrupted goes on where it was when it is run again; until it is complete no server opens TO.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option(
@@ -33,15 +41,11 @@ def command(
     home: Path | None,
     vms: tuple[str, ...],
 ) -> int:
-    """Copy the store FROM into the empty or new store TO, and compare every row of both.
-
-    FROM and TO are URLs as in a spec; a relative SQLite path starts at the home. Stop the cluster first. A copy
-    that was interrupted goes on where it was when it is run again; until it is complete no server opens TO.
-    """
+    """Copy a store; return the exit code."""
     origin, destination = _checked(source, "FROM"), _checked(target, "TO")
-    with _shown() as tell:
+    with streams.unwound_by_signals(), _shown() as tell:  # the bars hide the cursor
         moved = asyncio.run(move(origin, destination, home_of(home).absolute(), tell, from_scratch=from_scratch))
-    click.echo(_summary(moved, destination))
+    streams.tell(_summary(moved, destination))
     return 0
 
 
@@ -63,14 +67,15 @@ def _summary(moved: Moved, destination: str) -> str:
 @contextmanager
 def _shown() -> Iterator[Callable[[Progress], None]]:
     """Yield what shows the progress: a bar on a terminal, else a line now and then."""
-    if not sys.stdout.isatty():
+    if not streams.output().isatty():
         yield _lines()
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns) as bars:
+    with Bars(*columns, console=Console(file=streams.output().bare)) as bars:  # no text in it is from elsewhere
         tasks = {
             (verb, table.name): bars.add_task(f"{verb} {table.name}", total=None, start=False)
             for verb in ("copying", "comparing")
@@ -92,6 +97,6 @@ def _lines() -> Callable[[Progress], None]:
         step = progress.done // _EVERY_ROWS if progress.done < progress.total else -1
         if progress.done and said.get((progress.verb, progress.table), 0) != step:
             said[progress.verb, progress.table] = step
-            click.echo(f"{progress.verb} {progress.table}: {progress.done} of {progress.total}")
+            streams.tell(f"{progress.verb} {progress.table}: {progress.done} of {progress.total}")
 
     return tell

@@ -1,6 +1,5 @@
 """``snsctl why``: the journal of this machine's VMs, as a story."""
 
-import json
 from datetime import date
 from pathlib import Path
 
@@ -11,14 +10,21 @@ from snsnode.base.ids import VmName
 from snsnode.cli import machine
 from snsnode.cli.named import named
 from snsnode.cli.options import shared
+from snsnode.cli.streams import tell, tell_json
 from snsnode.control import story
 from snsnode.control.local import is_local
 from snsnode.node.paths import VmDir
 from snsnode.observe import journal
 from snsnode.observe.journal import Entry
 
+HELP = """
+Show who restarted whom, when, for what cause and how long it took, newest last.
 
-@click.command()
+VM is one of the spec; without it, all that live on this machine.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("vm", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as they are, one JSON object a line.")
 @click.option(
@@ -33,10 +39,7 @@ from snsnode.observe.journal import Entry
 def command(
     vm: str | None, as_json: bool, last: int, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]
 ) -> int:
-    """Show who restarted whom, when, for what cause and how long it took, newest last.
-
-    VM is one of the spec; without it, all that live on this machine.
-    """
+    """Tell the journal; return the exit code."""
     here = machine.read(spec_path, home, vms, warn=False)
     names = named(here, (vm,) if vm is not None else ())
     local = tuple(name for name in names if is_local(here.spec.vms[name].address))
@@ -45,7 +48,7 @@ def command(
     entries = [entry for name in local for entry in journal.read(_journal(here.home, name))]
     if as_json:
         for entry in sorted(entries, key=lambda entry: entry.at)[-last:]:
-            click.echo(json.dumps(story.raw(entry), ensure_ascii=False))
+            tell_json(story.raw(entry))
     else:
         _tell(here.home, local, entries, last)
     return 0
@@ -53,10 +56,10 @@ def command(
 
 def _tell(home: Path, names: tuple[VmName, ...], entries: list[Entry], last: int) -> None:
     for sentence in story.tell(entries)[-last:]:
-        click.echo(story.line(sentence, date.today()))
+        tell(story.line(sentence, date.today()))
     if not entries:
         places = ", ".join(str(_journal(home, name)) for name in names) or "no VM of the spec is on this machine"
-        click.echo(f"nothing has happened yet: there is no journal ({places})")
+        tell(f"nothing has happened yet: there is no journal ({places})")
 
 
 def _journal(home: Path, name: VmName) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
+from snsnode.base.harmless import harmless
 from snsnode.client.commands import completions
 from snsnode.client.conversation import Conversation
 
@@ -20,4 +21,5 @@ class CommandCompleter(Completer):
         text = document.text_before_cursor
         talk = self._conversation
         for word, typed in completions(text, talk.known, in_timeline=talk.in_timeline):
-            yield Completion(word, start_position=-typed)
+            if harmless(word) == word:  # no user has such a name, whatever a server says
+                yield Completion(word, start_position=-typed)

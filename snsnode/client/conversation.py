@@ -5,9 +5,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from snsnode.base.errors import DeadlineExceeded, SnsError, Unavailable
+from snsnode.base.harmless import harmless
 from snsnode.client.client import Client
 from snsnode.client.commands import HELP, Command, Verb, parse, parse_timeline
-from snsnode.client.display import harmless, names, post_line
+from snsnode.client.display import names, post_line
 from snsnode.client.events import Event, Reconnecting
 from snsnode.client.timeline import Timeline
 

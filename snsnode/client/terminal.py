@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from snsnode.base.errors import InvalidInput, UsageError
+from snsnode.base.harmless import harmless
 from snsnode.client.client import DEADLINE_S, Client
 from snsnode.client.conversation import Conversation, learn_names, show_event
 
@@ -22,7 +23,7 @@ LINE_BYTES_MAX = 65_536  # of a line without an end; far above any post
 LINES_AHEAD = 100  # read from a pipe before they are worked off
 
 _STDIN, _STDOUT = 0, 1
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(routers: Sequence[str], username: str, deadline_s: float = DEADLINE_S) -> int:
@@ -64,7 +65,7 @@ def _stop(talk: asyncio.Task[int], caught: list[signal.Signals], number: signal.
 
 
 async def _talk(client: Client, routers: Sequence[str]) -> int:
-    waiting = f"Looking for a server; asked so far: {', '.join(routers)} ..."
+    waiting = harmless(f"Looking for a server; asked so far: {', '.join(routers)} ...")
     patience = asyncio.get_running_loop().call_later(PATIENCE_S, partial(print, waiting, file=sys.stderr))
     try:
         async with client:
@@ -82,7 +83,8 @@ async def _talk(client: Client, routers: Sequence[str]) -> int:
 
 
 def _show(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    """Show a line: the one exit of what others wrote, so that none of it can steer the terminal."""
+    sys.stdout.write(harmless(line, keep="\n\t") + "\n")
     sys.stdout.flush()
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snsnode.base.errors import Exhausted, SnsError, UsageError
-from snsnode.base.ids import shown
-from snsnode.control.files import is_same_file
+from snsnode.base.ids import PATH_SHOWN, shown
+from snsnode.control.files import is_same_file, why_not_writable
 from snsnode.node.durable import sync_folder
 from snsnode.store.engines import sqlite_path
 
@@ -82,20 +82,23 @@ def check_place(source: Path, file: Path, *, force: bool) -> None:
             SQLite would read with it, and ``force`` is not given.
         SnsError: there is no store yet.
     """
-    what = f"cannot write the backup {shown(str(file), 200)}"
+    what = f"cannot write the backup {shown(str(file), PATH_SHOWN)}"
     if not source.exists():
         raise SnsError(
-            f"cannot back up the store {shown(str(source), 200)}: it does not exist; start the cluster once, or "
-            "give its --home"
+            f"cannot back up the store {shown(str(source), PATH_SHOWN)}: it does not exist; "
+            "start the cluster once, or give its --home"
         )
     for suffix in SIDE_FILES:
         part = source.with_name(source.name + suffix)
         if is_same_file(file, part):
             raise UsageError(f"{what}: that is the store itself; name a file elsewhere, best on another disk")
-    if file.is_dir():
-        raise UsageError(f"{what}: it is a folder; name a file in it")
+    for suffix in SIDE_FILES:
+        part = file.with_name(file.name + suffix)
+        # --force replaces files: never a device, which is a loss to the whole machine.
+        if other := why_not_writable(part):
+            raise UsageError(f"{what}: {part.name if suffix else 'it'} is {other}")
     if not file.parent.is_dir():
-        raise UsageError(f"{what}: there is no folder {shown(str(file.parent), 200)}; make it first")
+        raise UsageError(f"{what}: there is no folder {shown(str(file.parent), PATH_SHOWN)}; make it first")
     if force:
         return
     if file.exists():
@@ -138,4 +141,4 @@ def _remove_stale(file: Path) -> None:
 
 def _cannot_write(file: Path, error: OSError) -> SnsError:
     kind = Exhausted if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else SnsError
-    return kind(f"cannot write the backup {shown(str(file), 200)}: {error.strerror}; name another place")
+    return kind(f"cannot write the backup {shown(str(file), PATH_SHOWN)}: {error.strerror}; name another place")

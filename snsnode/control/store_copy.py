@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snsnode.base.errors import Held, NotAllowed, UsageError
-from snsnode.base.ids import shown
-from snsnode.control.files import is_same_file
+from snsnode.base.ids import PATH_SHOWN, shown
+from snsnode.control.files import is_same_file, why_not_writable
 from snsnode.control.processes import holders
 from snsnode.store.engines import open_postgresql_target, sqlite_path
 from snsnode.store.transfer import (
@@ -68,8 +68,10 @@ async def move(origin: str, destination: str, home: Path, tell: Tell, *, from_sc
         target_path = sqlite_path(destination, home)
         if is_same_file(source_path, target_path):
             raise UsageError(
-                f"cannot copy the store {shown(str(source_path), 200)} into itself; name another file"
+                f"cannot copy the store {shown(str(source_path), PATH_SHOWN)} into itself; name another file"
             )
+        if other := why_not_writable(target_path):
+            raise UsageError(f"cannot copy into {shown(str(target_path), PATH_SHOWN)}: it is {other}")
         check_unused(target_path, "into")
     from snsnode.store.sqlite_transfer import SqliteSource
 
@@ -92,8 +94,8 @@ def check_unused(path: Path, way: str) -> None:
     """
     for who in holders((path, path.with_name(path.name + "-shm"))):
         raise Held(
-            f"cannot copy {way} the store {shown(str(path), 200)}: {who} has it open, and may write to it; run "
-            "'snsctl stop' for its cluster first"
+            f"cannot copy {way} the store {shown(str(path), PATH_SHOWN)}: {who} has it open, and may write to it; "
+            "run 'snsctl stop' for its cluster first"
         )
 
 

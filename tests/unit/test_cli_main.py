@@ -50,7 +50,6 @@ def test_error_becomes_one_line_and_an_exit_code(
         raise raised
 
     monkeypatch.setattr(cli.snsctl, "main", fail)
-    monkeypatch.setattr(cli, "_close_stdout", lambda: None)
     assert cli.main([]) == code
     assert capfd.readouterr().err == words
 

@@ -5,9 +5,10 @@ from datetime import datetime
 import pytest
 
 from snsnode.base.errors import InvalidInput
+from snsnode.base.harmless import harmless
 from snsnode.client import Post
 from snsnode.client.commands import HELP, USAGE, Command, Verb, completions, parse, parse_timeline
-from snsnode.client.display import harmless, names, post_line
+from snsnode.client.display import names, post_line
 
 
 @pytest.mark.parametrize(
