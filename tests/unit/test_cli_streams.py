@@ -102,7 +102,7 @@ def test_a_pipe_that_does_not_block_gets_all() -> None:
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     assert process.wait(STEP_S * 3) == 0
-    assert text.count("+++ vm") == 6
+    assert [name in text for name in ("+++ vm1/node.json", "+++ vm3/node.json")] == [True, True]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
