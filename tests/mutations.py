@@ -108,8 +108,8 @@ MUTATIONS = (
     Mutation(
         "the epoch rises with each incarnation, also where the store takes no claim",
         "snsnode/master/run.py",
-        "Epoch(epochs.read(self._vm_dir) + 1)",
-        "Epoch(epochs.read(self._vm_dir))",
+        "await self._become(Epoch(own + 1))",
+        "await self._become(Epoch(own))",
         "tests/chaos/test_disk.py",
     ),
     Mutation(

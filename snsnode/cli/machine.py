@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from snsnode.base import aside
 from snsnode.base.errors import ConfigError, SnsError, UsageError
 from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected
@@ -14,6 +15,7 @@ from snsnode.control.local import LocalVm, check_cluster, folders, is_local, loa
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
 from snsnode.node.paths import VmDir
+from snsnode.observe.journal import Journal
 
 if TYPE_CHECKING:  # pydantic is imported when a spec is read
     from snsnode.spec.model import Spec, Vm
@@ -97,8 +99,15 @@ def read(spec_path: Path | None, home: Path | None, vms: tuple[str, ...], *, war
     if warn:
         show_warnings(warnings, path)
     place = home_of(home)
+    aside.listeners[:] = [_note_damage]
     check_cluster(place, spec.cluster)
     return Machine(spec, path, place, selected(spec.vms, vms))
+
+
+def _note_damage(path: Path, kept: Path, cause: str) -> None:
+    """Write into the journal of the VM in whose run/, state/ or log/ a file was set aside."""
+    vm_dir = VmDir(path.parent.parent)
+    Journal(vm_dir.journal, vm_dir.path.name, "snsctl").note_damage(path, kept, cause)
 
 
 def role_named(word: str) -> RoleName:

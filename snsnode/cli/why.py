@@ -10,7 +10,7 @@ from snsnode.base.ids import VmName
 from snsnode.cli import machine
 from snsnode.cli.named import named
 from snsnode.cli.options import shared
-from snsnode.cli.streams import tell, tell_json
+from snsnode.cli.streams import complain, tell, tell_json
 from snsnode.control import story
 from snsnode.control.local import is_local
 from snsnode.node.paths import VmDir
@@ -45,12 +45,16 @@ def command(
     local = tuple(name for name in names if is_local(here.spec.vms[name].address))
     if vm is not None and not local:
         raise UsageError(f"cannot read the journal of {vm}: it is on another machine; ask there")
-    entries = [entry for name in local for entry in journal.read(_journal(here.home, name))]
+    histories = [journal.history(_journal(here.home, name)) for name in local]
+    entries = [entry for history in histories for entry in history.entries]
     if as_json:
         for entry in sorted(entries, key=lambda entry: entry.at)[-last:]:
             tell_json(story.raw(entry))
     else:
         _tell(here.home, local, entries, last)
+    skipped = sum(history.skipped for history in histories)
+    if skipped:
+        complain(f"snsctl: left out {machine.count(skipped, 'line')} of the journal, which snsnode did not write")
     return 0
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from snsnode.base import aside
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
 from snsnode.control.findings import Finding, Patient, fail, ok, warn
@@ -79,7 +80,12 @@ def _generated(patient: Patient) -> Finding:
 
 def _left_behind(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
     """Look for what a crash leaves, and for processes with settings of the past."""
-    findings = [*_holders(name, vm_dir), *_supervisord(name, vm_dir), *_intents(name, vm_dir)]
+    findings = [
+        *_holders(name, vm_dir),
+        *_supervisord(name, vm_dir),
+        *_intents(name, vm_dir),
+        *_damaged(name, vm_dir),
+    ]
     yield from findings
     if not findings:
         yield ok(f"{name} processes", "no stale lock, pid file or socket")
@@ -121,3 +127,12 @@ def _intents(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
         yield warn(f"{name} pair", "restarting is paused", f"run 'snsctl resume {name}' when you are done")
     if intent.is_drained(vm_dir):
         yield warn(f"{name} server", "it is drained", f"run 'snsctl undrain {name}' when clients may come again")
+
+
+def _damaged(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
+    kept = [file for folder in vm_dir.folders for file in aside.damaged_files(folder)]
+    if kept:
+        shown = ", ".join(str(file.relative_to(vm_dir.path)) for file in kept[:5])
+        more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
+        detail = f"damaged files were set aside: {shown}{more}"
+        yield warn(f"{name} files", detail, f"'snsctl why {name}' says when; look for the cause, then remove them")

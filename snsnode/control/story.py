@@ -209,6 +209,11 @@ def _rescue(entries: Sequence[Entry], index: int) -> str:
     return f"{_cause(entry)}; the spare (process {entry.fields.get('pid')}) {end}{waited}"
 
 
+def _set_aside(entry: Entry) -> str:
+    file, kept = entry.fields.get("file"), entry.fields.get("kept")
+    return f"{file} was damaged ({_cause(entry)}); the {_self(entry)} set it aside as {kept} and went on without"
+
+
 _OF_ITSELF: dict[str, Callable[[Sequence[Entry], int], str]] = {
     "serving": _serving,
     "slave-started": _slave_started,
@@ -224,6 +229,7 @@ _OF_ITSELF: dict[str, Callable[[Sequence[Entry], int], str]] = {
     "drained": lambda entries, index: "an operator drained the server: its clients are sent to others",
     "undrained": lambda entries, index: "an operator let clients come to the server again",
     "paused": lambda entries, index: "restarting was paused by an operator",
+    "set-aside": lambda entries, index: _set_aside(entries[index]),
     "resumed": lambda entries, index: "restarting was resumed by an operator",
 }
 

@@ -63,7 +63,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spar
         lock.take(LOCK_WAIT_S)
         # Only now: between two locks the pair would look wholly dead, and be launched a second time.
         spare_lock.withdraw()
-        lock.announce(epoch=epochs.read(vm_dir), config=config.digest("master"))
+        lock.announce(epoch=epochs.take(vm_dir), config=config.digest("master"))
         # Asked after we announced ourselves: whoever stops us has written the intent before it looked.
         if intent.must_not_run(vm_dir, "master"):
             raise Unavailable(
@@ -199,11 +199,22 @@ class _Master:
         became = asyncio.Event()
 
         async def become() -> None:
-            await self._become(Epoch(epochs.read(self._vm_dir) + 1))
+            await self._rise()
             became.set()
 
         await first_of(become(), stop.wait())
         return became.is_set()
+
+    async def _rise(self) -> None:
+        """Be the incarnation above the last one, as our own file and the store know it; raises as ``_become``."""
+        own = epochs.take(self._vm_dir)
+        if own > epochs.LEAP_MAX:  # the store is asked only where it may have to be believed instead
+            async with self._claiming:
+                stored = await self._claim(Epoch(1))
+            if self._claimed and epochs.is_beyond_belief(own, stored):
+                epochs.disbelieve(self._vm_dir, own, stored)
+                own = stored
+        await self._become(Epoch(own + 1))
 
     async def _become(self, at_least: Epoch) -> None:
         """Be the incarnation with an epoch of ``at_least``, or above the store's where that is higher.

@@ -10,11 +10,13 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from snsnode.base import aside, fields, reading
 from snsnode.base.backoff import Backoff
 from snsnode.node.config import Restart
 from snsnode.node.durable import write_text
@@ -22,6 +24,9 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import boot_id
 
 FIRST_DELAY_S = 0.1
+AHEAD_MAX_S = 600.0  # a wait is 5 min at most, and a fifth more
+LEDGER_BYTES_MAX = 512 * 1024  # ten thousand restarts within a period
+ROLES_MAX = 16
 _LOCK_S = 0.05
 
 
@@ -72,18 +77,14 @@ def spend(
 def read(vm_dir: VmDir) -> Budget:
     """Return the ledger; a missing or damaged one, or one of an earlier boot, starts anew (totals are kept)."""
     try:
-        raw = json.loads(_ledger(vm_dir).read_text())
-        totals = {str(role): int(count) for role, count in raw["totals"].items()}
-        if raw["boot_id"] != boot_id():
-            return Budget(totals=totals)
-        return Budget(tuple(float(at) for at in raw["recent_s"]), max(0, int(raw["delayed"])), totals)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return _read(_ledger(vm_dir))
+    except (OSError, reading.Damaged):
         return Budget()
 
 
 def is_waiting(vm_dir: VmDir) -> bool:
     """Tell whether somebody waits before a restart, as the budget told it: it is not hanging."""
-    return any(at_s > time.monotonic() for at_s in _last(vm_dir).recent_s)
+    return any(at_s > time.monotonic() for at_s in (_unwritten.get(_ledger(vm_dir)) or read(vm_dir)).recent_s)
 
 
 def withdraw(
@@ -108,7 +109,38 @@ def count(vm_dir: VmDir, role: str) -> None:
 
 
 def _last(vm_dir: VmDir) -> Budget:
-    return _unwritten.get(_ledger(vm_dir)) or read(vm_dir)
+    """Return what to go on from, and set a damaged ledger aside; under the lock."""
+    ledger = _ledger(vm_dir)
+    try:
+        return _unwritten.get(ledger) or _read(ledger)
+    except reading.Damaged as error:
+        aside.set_aside(ledger, str(error))
+    except OSError:
+        pass
+    return Budget()
+
+
+def _read(ledger: Path) -> Budget:
+    raw = reading.read_object(ledger, LEDGER_BYTES_MAX)
+    totals = {
+        role: fields.whole_of(count, f"the total of {reading.named(role)}", 0, 10**12)
+        for role, count in _totals(raw)
+    }
+    if fields.text(raw, "boot_id", 64) != boot_id():
+        return Budget(totals=totals)
+    recent_s = raw.get("recent_s")
+    if not isinstance(recent_s, list):
+        raise reading.Damaged(f"recent_s is {reading.named(recent_s)}, no list")
+    latest_s = time.monotonic() + AHEAD_MAX_S
+    within = tuple(fields.real_of(at_s, "a time", 0.0, latest_s) for at_s in recent_s)
+    return Budget(within, fields.whole(raw, "delayed", 0, 10**9), totals)
+
+
+def _totals(raw: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    totals = raw.get("totals")
+    if not isinstance(totals, dict) or len(totals) > ROLES_MAX:
+        raise reading.Damaged(f"totals is {reading.named(totals)}, no object of at most {ROLES_MAX} roles")
+    return totals.items()
 
 
 def _keep(vm_dir: VmDir, budget: Budget) -> None:

@@ -8,13 +8,12 @@ version ignores the file, and a role lives without it: what is wrong with it is 
 import dataclasses
 import ipaddress
 import json
-import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from snsnode.base import reading
 from snsnode.base.ids import VmName, shown
 from snsnode.node import config as node
 from snsnode.node.config import Endpoint
@@ -72,7 +71,7 @@ def load(vm_folder: Path) -> ClusterFile:
     """Read ``vm_folder/cluster.json``; raises nothing: see ``ClusterFile``."""
     path = vm_folder / FILENAME
     try:
-        return from_json(_read(path))
+        return from_json(reading.read_text(path, FILE_BYTES_MAX))
     except FileNotFoundError:
         return ClusterFile()
     except OSError as error:
@@ -89,7 +88,7 @@ def neighbours(vm_folder: Path, cluster: str) -> tuple[Endpoint, ...]:
     found: list[Endpoint] = []
     for path in sorted(vm_folder.absolute().parent.glob(f"*/{node.FILENAME}"))[:ENDPOINTS_MAX]:
         try:
-            config = node.from_json(_read(path))
+            config = node.from_json(reading.read_text(path, FILE_BYTES_MAX))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         is_member = config.cluster == cluster and config.vm == path.parent.name
@@ -114,12 +113,7 @@ def from_json(text: str) -> ClusterFile:
     Raises:
         ValueError: it is not what ``to_json`` writes, in words.
     """
-    try:
-        raw = json.loads(text, parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    if not isinstance(raw, dict):
-        raise ValueError("it is not an object")
+    raw = reading.parse_object(text)
     if raw.get("format") != FORMAT or isinstance(raw["format"], bool):
         raise ValueError(f"it is not of format {FORMAT}")
     cluster = raw.get("cluster")
@@ -166,28 +160,6 @@ def _limits(raw: Any) -> Limits:
     if type(memory_bytes) is not int or not MEMORY_MIN_BYTES <= memory_bytes <= MEMORY_MAX_BYTES:
         raise ValueError(f"limits.memory_bytes is {_told(memory_bytes)}")
     return Limits(memory_bytes)
-
-
-def _read(path: Path) -> str:
-    """Return the text of a regular file of bounded size.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no regular file, too large, or no UTF-8.
-    """
-    # Not blocked by what somebody put there: a pipe without a writer would hold up a role for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
-        content = file.read(FILE_BYTES_MAX + 1)
-    if len(content) > FILE_BYTES_MAX:
-        raise ValueError(f"it has more than {FILE_BYTES_MAX} bytes")
-    return content.decode()
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"it holds {text}, which is no number")
 
 
 def _told(value: Any) -> str:

@@ -7,16 +7,19 @@ validated in ``spec``; here only a file that was damaged, or made by another ver
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar
 
+from snsnode.base import fields, reading
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import VmName
 
 FORMAT = 1
 FILENAME = "node.json"
+BYTES_MAX = 4 * 1024 * 1024  # ten thousand routers, of at most 350 bytes each
 
 RoleName = Literal["router", "slave", "master"]
 ROLES: tuple[RoleName, ...] = ("router", "slave", "master")
@@ -119,13 +122,14 @@ def load(vm_dir: Path) -> NodeConfig:
     """
     path = vm_dir / FILENAME
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        return from_json(reading.read_text(path, BYTES_MAX))
     except FileNotFoundError:
         raise ConfigError(f"cannot read {path}: no such file; run 'snsctl generate' first") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"cannot read {path}: {error!r}; run 'snsctl generate' to write it anew") from None
+        cause = str(error) if isinstance(error, reading.Damaged) else repr(error)
+        raise ConfigError(f"cannot read {path}: {cause}; run 'snsctl generate' to write it anew") from None
 
 
 def from_json(text: str) -> NodeConfig:
@@ -134,9 +138,7 @@ def from_json(text: str) -> NodeConfig:
     Raises:
         ValueError, KeyError, TypeError: ``text`` is not what ``to_json`` writes.
     """
-    raw: dict[str, Any] = json.loads(text)
-    if not isinstance(raw, dict):
-        raise TypeError("not an object")
+    raw: dict[str, Any] = reading.parse_object(text)
     if raw.pop("format") != FORMAT:
         raise ValueError(f"not of format {FORMAT}")
     raw["routers"] = tuple(_checked(Endpoint(**router)) for router in raw["routers"])
@@ -159,9 +161,38 @@ _JSON_TYPES: dict[object, tuple[type, ...]] = {
 }
 
 
+# What the spec allows, or wider: a file is refused here only where no role could work with it.
+_RANGES: dict[str, tuple[float, float]] = {
+    "port": (1, 65535),
+    "router_port": (1, 65535),
+    "server_port": (1, 65535),
+    "interval_s": (0.001, 3600),
+    "timeout_s": (0.001, 3600),
+    "silence_s": (0.001, 86400),
+    "intensity": (1, 1_000_000),
+    "period_s": (0.001, 86400),
+    "backoff_max_s": (0.001, 86400),
+}
+_VM = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
 def _checked(part: Part) -> Part:
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
         if field.type in _JSON_TYPES and type(value) not in _JSON_TYPES[field.type]:
-            raise TypeError(f"{field.name} is {value!r}")
+            raise TypeError(f"{field.name} is {reading.named(value)}")
+        if isinstance(value, str):
+            _check_text(field.name, value)
+        elif field.name in _RANGES and value is not None:
+            fields.real_of(value, field.name, *_RANGES[field.name])
     return part
+
+
+def _check_text(name: str, value: str) -> None:
+    if not value.isprintable() or not 1 <= len(value) <= fields.TEXT_MAX:
+        raise reading.Damaged(f"{name} is {reading.named(value)}, no text of 1 to {fields.TEXT_MAX} characters")
+    # A VM's name names a folder; a path must not come of it.
+    if name in ("vm", "cluster") and not _VM.fullmatch(value):
+        raise reading.Damaged(f"{name} is {reading.named(value)}, no name")
+    if name == "selection" and value not in ("single", "spread"):
+        raise reading.Damaged(f"selection is {reading.named(value)}, neither single nor spread")

@@ -5,6 +5,8 @@ import errno
 import os
 from pathlib import Path
 
+from snsnode.base import aside
+
 RECORD_BYTES = 256
 
 
@@ -21,7 +23,7 @@ def write_text(path: Path, text: str, *, fsync: bool) -> None:
             if fsync:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -33,8 +35,9 @@ def write_text(path: Path, text: str, *, fsync: bool) -> None:
 def write_record(path: Path, text: str, *, fsync: bool) -> None:
     """Write a small record (at most ``RECORD_BYTES``) as ``write_text`` does, also on a full disk.
 
-    Where there is no room for a new file, the old one is overwritten in its own block: a pair must be able to
-    restart its master on a full disk. A reader then may, at worst, find a record that it cannot parse.
+    Where there is no room for a new file, the old one, or a damaged one that was set aside, is overwritten in its
+    own block: a pair must be able to restart its master on a full disk. A reader then may, at worst, find a record
+    that it cannot parse.
 
     Raises:
         OSError: even that failed.
@@ -43,12 +46,28 @@ def write_record(path: Path, text: str, *, fsync: bool) -> None:
     try:
         write_text(path, padded, fsync=fsync)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _has_block(path):
             raise
         with path.open("r+b", buffering=0) as file:
             file.write(padded.encode())
             if fsync:
                 os.fsync(file.fileno())
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except IsADirectoryError:
+        aside.clear_way(path)
+        temporary.replace(path)
+
+
+def _has_block(path: Path) -> bool:
+    """Tell whether there is a file at ``path`` to overwrite; a damaged one that was set aside is taken back."""
+    if not path.exists():
+        with contextlib.suppress(OSError, StopIteration):
+            next(file for file in aside.damaged_files(path.parent, path.name) if file.is_file()).rename(path)
+    return path.is_file()
 
 
 def sync_folder(folder: Path) -> None:

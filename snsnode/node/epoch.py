@@ -6,10 +6,14 @@ one. Written only by the process that holds the master's lock.
 
 from pathlib import Path
 
+from snsnode.base import aside, fields, reading
 from snsnode.base.errors import Exhausted
 from snsnode.base.ids import Epoch
 from snsnode.node.durable import write_record
 from snsnode.node.paths import VmDir
+
+EPOCH_MAX = 2**62 - 1
+LEAP_MAX = 1000  # our file may be so far above the store, which was restored or was full; more is damage
 
 
 def read(vm_dir: VmDir) -> Epoch:
@@ -18,9 +22,34 @@ def read(vm_dir: VmDir) -> Epoch:
     A damaged file reads as 0: the store's and the routers' memory raise it again.
     """
     try:
-        return Epoch(max(0, int(_file(vm_dir).read_text())))
-    except (OSError, ValueError):
+        return _read(vm_dir)
+    except (OSError, reading.Damaged):
         return Epoch(0)
+
+
+def take(vm_dir: VmDir) -> Epoch:
+    """Return the same, and set a damaged file aside; for the holder of the master's lock alone."""
+    try:
+        return _read(vm_dir)
+    except reading.Damaged as error:
+        aside.set_aside(_file(vm_dir), str(error))
+    except OSError:
+        pass
+    return Epoch(0)
+
+
+def is_beyond_belief(own: Epoch, stored: Epoch) -> bool:
+    """Tell whether our file leapt: nobody but a damaged file says so.
+
+    Where it was right and the store was set back, the routers know it too: they refuse what is below, and say
+    above what we must rise.
+    """
+    return own > stored + LEAP_MAX
+
+
+def disbelieve(vm_dir: VmDir, own: Epoch, stored: Epoch) -> None:
+    """Set our file aside, whose epoch ``own`` the store's ``stored`` does not bear out."""
+    aside.set_aside(_file(vm_dir), f"epoch {own} is far above the store's {stored}")
 
 
 def record(vm_dir: VmDir, epoch: Epoch) -> None:
@@ -40,6 +69,14 @@ def record(vm_dir: VmDir, epoch: Epoch) -> None:
             f"cannot record epoch {epoch} in {_file(vm_dir)}: {error.strerror}; a master serves only under a "
             "recorded epoch: make the disk writable, it is tried again"
         ) from None
+
+
+def _read(vm_dir: VmDir) -> Epoch:
+    try:
+        words = reading.read_text(_file(vm_dir))
+    except FileNotFoundError:
+        return Epoch(0)
+    return Epoch(fields.parse_whole(words, "the epoch", 0, EPOCH_MAX))
 
 
 def _file(vm_dir: VmDir) -> Path:

@@ -9,6 +9,7 @@ import contextlib
 import time
 from pathlib import Path
 
+from snsnode.base import aside, fields, reading
 from snsnode.node.config import PARTNERS, RoleName
 from snsnode.node.durable import sync_folder, write_text
 from snsnode.node.paths import VmDir
@@ -40,7 +41,7 @@ def was_stopped(vm_dir: VmDir, role: RoleName, since_s: float, within_s: float) 
     For a watcher that got no turn between the stop and the start, and finds an incarnation of ``since_s`` dead.
     """
     try:
-        at_s = float(_word_file(vm_dir, role).read_text())
+        at_s = float(reading.read_text(_word_file(vm_dir, role)))
     except (OSError, ValueError):
         return False
     return since_s < at_s <= _now_s() < at_s + within_s
@@ -96,8 +97,14 @@ def clear_shutdown(vm_dir: VmDir) -> None:
 def is_shutting_down(vm_dir: VmDir) -> bool:
     """Tell whether a live supervisord is ending this VM."""
     try:
-        pid, start_ticks, boot = _shutdown_file(vm_dir).read_text().split()
-        return is_alive(Identity(int(pid), int(start_ticks), boot))
+        pid, start_ticks, boot = reading.read_text(_shutdown_file(vm_dir)).split()
+        return is_alive(
+            Identity(
+                fields.parse_whole(pid, "the pid", 1, fields.PID_MAX),
+                fields.parse_whole(start_ticks, "the start", 0, reading.WHOLE_MAX),
+                boot,
+            )
+        )
     except (OSError, ValueError):
         return False
 
@@ -120,7 +127,10 @@ def _put(mark: Path) -> None:
 
 def _remove(mark: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        mark.unlink()
+        try:
+            mark.unlink()
+        except IsADirectoryError:
+            aside.clear_way(mark)
         sync_folder(mark.parent)
 
 

@@ -12,12 +12,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snsnode.base import aside, fields, reading
 from snsnode.base.errors import Held
 from snsnode.node.durable import write_record
+from snsnode.node.epoch import EPOCH_MAX
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, is_alive, me
 
 _RETRY_S = 0.005
+_SINCE_MAX_S = 1e9  # of a boot that lasts thirty years
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Holder:
     @property
     def uptime_s(self) -> float:
         """Seconds since it took the role; never more than its process has lived."""
-        return min(time.clock_gettime(time.CLOCK_BOOTTIME) - self.since_s, self.identity.uptime_s)
+        uptime_s = min(time.clock_gettime(time.CLOCK_BOOTTIME) - self.since_s, self.identity.uptime_s)
+        return max(0.0, uptime_s)
 
 
 class RoleLock:
@@ -56,6 +60,7 @@ class RoleLock:
             Held: a live process has it; the message names it.
         """
         self._vm_dir.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.clear_way(self._vm_dir.lock(self.name))
         # Close-on-exec, as all of Python's descriptors: what we launch must not inherit the lock.
         descriptor = os.open(self._vm_dir.lock(self.name), os.O_RDWR | os.O_CREAT, 0o600)
         until_s = time.monotonic() + within_s
@@ -87,7 +92,8 @@ class RoleLock:
     def keep(self) -> None:
         """Take the lock anew where its file was removed or replaced: a lock on a lost file keeps nobody out.
 
-        So it is with the pid file: of a holder whom nobody can name nobody takes care.
+        Also write a missing or damaged pid file anew: without it nobody can find the holder, and so nobody
+        watches or stops it.
 
         Raises:
             Held: another process has taken the new file's lock meanwhile.
@@ -105,13 +111,19 @@ class RoleLock:
         self.announce(epoch=self._epoch, config=self._config)
 
     def _is_announced(self) -> bool:
-        found = read_holder(self._vm_dir, self.name)
-        return found is not None and found.identity == me()
+        path = self._vm_dir.pid(self.name)
+        try:
+            return _read(path).identity == me()
+        except reading.Damaged as error:
+            aside.set_aside(path, str(error))
+        except OSError:
+            pass
+        return False
 
     def _is_in_place(self) -> bool:
         try:
             there = self._vm_dir.lock(self.name).stat()
-        except FileNotFoundError:
+        except OSError:
             return False
         held = os.fstat(self._descriptor)
         return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
@@ -155,7 +167,7 @@ def is_locked(vm_dir: VmDir, name: str) -> bool:
     stat(2) may show another inode too: fdinfo's is used, which kernels have since 5.14.
     """
     try:
-        descriptor = os.open(vm_dir.lock(name), os.O_RDONLY)
+        descriptor = os.open(vm_dir.lock(name), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -209,9 +221,18 @@ def _fdinfo(descriptor: int) -> dict[str, str]:
 
 def _parse(path: Path) -> Holder | None:
     try:
-        first, _, rest = path.read_text(encoding="utf-8").partition("\n")
-        more = json.loads(rest)
-        identity = Identity(int(first), int(more["start_ticks"]), str(more["boot_id"]))
-        return Holder(identity, int(more["epoch"]), str(more["config"]), float(more.get("since_s", 0)))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return _read(path)
+    except (OSError, reading.Damaged):
         return None
+
+
+def _read(path: Path) -> Holder:
+    first, _, rest = reading.read_text(path).partition("\n")
+    more = reading.parse_object(rest)
+    identity = Identity(
+        fields.parse_whole(first, "the pid", 1, fields.PID_MAX),
+        fields.whole(more, "start_ticks"),
+        fields.text(more, "boot_id", 64),
+    )
+    since_s = fields.real(more, "since_s", 0, _SINCE_MAX_S) if "since_s" in more else 0.0
+    return Holder(identity, fields.whole(more, "epoch", 0, EPOCH_MAX), fields.text(more, "config", 64), since_s)

@@ -7,6 +7,7 @@ restart ledger. ``log/`` holds logs and the journal.
 from dataclasses import dataclass
 from pathlib import Path
 
+from snsnode.base import aside
 from snsnode.node.config import RoleName
 
 
@@ -63,7 +64,14 @@ class VmDir:
         """Return the log of a role."""
         return self.path / "log" / f"{role}.log"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """This folder, and those in it that roles write to."""
+        return self.path, self.run, self.state, self.path / "log"
+
     def make(self) -> None:
         """Create the folders, for this user alone."""
-        for folder in (self.path, self.run, self.state, self.path / "log"):
+        for folder in self.folders:
+            if folder.exists() and not folder.is_dir():
+                aside.set_aside(folder, "it is no folder")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,12 +9,17 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snsnode.base import aside, fields, reading
+
 JOURNAL_BYTES_MAX = 4 * 1024 * 1024  # then it is renamed to journal.jsonl.1, replacing the one before
+READ_BYTES_MAX = 2 * JOURNAL_BYTES_MAX  # of each of the two files, the newest
+WORD_MAX = 64  # characters of a role, an event or a VM's name
+TEXT_MAX = 8192  # characters of any other text
+FIELDS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,13 @@ class Journal:
         with contextlib.suppress(OSError):
             self._append(json.dumps(entry, ensure_ascii=False) + "\n")
 
+    def note_damage(self, path: Path, place: Path, cause: str) -> None:
+        """Tell of a file that was set aside; one of ``aside.listeners``."""
+        self.write("set-aside", file=path.name, kept=place.name, cause=cause)
+
     def _append(self, line: str) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        aside.clear_way(self._path)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
         try:
             # A full disk may have cut the last line short; ours must not be lost with it.
             size = os.fstat(descriptor).st_size
@@ -65,13 +75,61 @@ class Journal:
             self._path.replace(self._path.with_name(self._path.name + ".1"))
 
 
-def read(path: Path) -> Iterator[Entry]:
-    """Yield the entries, oldest first; lines that a crash cut short are left out."""
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a journal holds, oldest first; ``skipped`` counts the lines that are no entry of ours."""
+
+    entries: tuple[Entry, ...] = ()
+    skipped: int = 0
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """Return the entries of ``history``."""
+    return history(path).entries
+
+
+def history(path: Path) -> History:
+    """Return the entries of the journal at ``path`` and of the file before it, and the count of other lines.
+
+    Raises:
+        OSError: a file may not be read.
+    """
+    entries: list[Entry] = []
+    skipped = 0
     for file in (path.with_name(path.name + ".1"), path):
-        with contextlib.suppress(FileNotFoundError):
-            # Not splitlines(): it also splits at U+2028 and its like, which may stand inside a line.
-            for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    raw = json.loads(line)
-                    known = (raw.pop("at"), raw.pop("role"), raw.pop("event"))
-                    yield Entry(*known, fields=raw)
+        for line in _lines(file):
+            try:
+                entries.append(_entry(line))
+            except reading.Damaged:
+                skipped += 1
+    return History(tuple(entries), skipped)
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        content = reading.read_tail(file, READ_BYTES_MAX)
+    except FileNotFoundError:
+        return []
+    except reading.Damaged:
+        return [b"damaged"]  # no file at all: as one line that is no entry
+    # Not splitlines(): it also splits at U+2028 and its like, which may stand inside a line.
+    lines = content.split(b"\n")
+    if len(content) == READ_BYTES_MAX:
+        del lines[0]  # it may have begun before what was read
+    return [line for line in lines if line.strip()]
+
+
+def _entry(line: bytes) -> Entry:
+    raw = reading.parse_object(reading.as_text(line), surrogates=True)
+    if len(raw) > FIELDS_MAX:
+        raise reading.Damaged(f"it has {len(raw)} fields")
+    at, role, event = (fields.text(raw, key, WORD_MAX) for key in ("at", "role", "event"))
+    rest = {key: value for key, value in raw.items() if key not in ("at", "role", "event")}
+    for key, value in rest.items():
+        if isinstance(value, dict | list) or len(key) > WORD_MAX:
+            raise reading.Damaged(f"{reading.named(key)} is {reading.named(value)}")
+        if isinstance(value, str) and len(value) > TEXT_MAX:
+            raise reading.Damaged(f"{reading.named(key)} is longer than {TEXT_MAX} characters")
+    if "vm" in rest:
+        fields.text(rest, "vm", WORD_MAX)
+    return Entry(at, role, event, fields=rest)

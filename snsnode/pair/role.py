@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from snsnode.base import aside
 from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, SnsError
 from snsnode.base.signals import start_clean
 from snsnode.node import config as node_config
@@ -19,6 +20,7 @@ from snsnode.node.config import ROLES, NodeConfig, RoleName
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.observe import logs
+from snsnode.observe.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         if config.vm != vm:
             raise ConfigError(f"cannot run {vm} in {vm_dir.path}: its node.json is of {config.vm}")
         config.endpoint("router" if role == "router" else "master")
+        aside.listeners.append(Journal(vm_dir.journal, vm, role).note_damage)
         vm_dir.make()
         logs.to_file(vm_dir.log(role), role, vm)
         _take_all_descriptors()

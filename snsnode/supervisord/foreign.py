@@ -11,6 +11,7 @@ from pathlib import Path
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates
 
+from snsnode.base import fields, reading
 from snsnode.node.process import Identity, identify, is_alive
 from snsnode.supervisord.adoption import Adopting
 
@@ -29,11 +30,11 @@ class PidFileProcess(Adopting):
 
     def _successor(self) -> Identity | None:
         try:
-            pid = int(self.pid_file.read_text(encoding="ascii").split()[0])
+            pid = fields.parse_whole(reading.read_text(self.pid_file).split()[0], "the pid", 2, fields.PID_MAX)
             written_s = self.pid_file.stat().st_mtime
         except (OSError, ValueError, IndexError):
             return None
-        found = identify(pid) if pid > 1 and pid != os.getpid() else None
+        found = identify(pid) if pid != os.getpid() else None
         if found is None or not is_alive(found):
             return None
         # A stale file may name a recycled pid: that process is younger than the file.

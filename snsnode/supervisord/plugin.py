@@ -19,12 +19,14 @@ from supervisor.process import Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
 
+from snsnode.base import aside
 from snsnode.base.signals import unblock
 from snsnode.node import intent
 from snsnode.node.config import FILENAME, ROLES, RoleName
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import send_signal, state_of
+from snsnode.observe.journal import Journal
 from snsnode.supervisord import foreign, lives
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.foreign import PidFileProcess
@@ -127,6 +129,7 @@ class Plugin:
         self._subscribe(events.ProcessGroupAddedEvent, self._added)
         self._subscribe(events.SupervisorRunningEvent, self._running)
         if self._is_ours:
+            aside.listeners[:] = [Journal(self._vm_dir.journal, self._vm_dir.path.name, "supervisord").note_damage]
             guarded(self._logger, "put our Python on PATH", _put_python_on_path)
             # supervisord leaves the mask as it is: one started with SIGTERM blocked could not be ended.
             guarded(self._logger, "unblock the signals", unblock)

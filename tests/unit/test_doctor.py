@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.control import doctor_machine
+from snsnode.base import aside
+from snsnode.base.ids import VmName
+from snsnode.control import doctor_home, doctor_machine
 from snsnode.control.doctor_store import filesystem
+from snsnode.node.paths import VmDir
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -75,3 +78,16 @@ def test_modules_that_each_process_compiles_are_a_warning(tmp_path: Path, monkey
     assert doctor_machine._compiled(tmp_path).level == "ok"
     module.write_text("edited = True\n")
     assert doctor_machine._compiled(tmp_path).level == "warn"
+
+
+def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
+    vm = VmDir(tmp_path / "vm2")
+    vm.make()
+    assert not list(doctor_home._damaged(VmName("vm2"), vm))
+    for name in ("a", "b", "c", "d", "e", "f"):
+        (vm.state / name).touch()
+        aside.set_aside(vm.state / name, "it is empty")
+    [finding] = doctor_home._damaged(VmName("vm2"), vm)
+    assert finding.level == "warn"
+    assert finding.detail.startswith("damaged files were set aside: state/a.damaged-1, ")
+    assert finding.detail.endswith(" and 1 more")

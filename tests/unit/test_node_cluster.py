@@ -95,10 +95,12 @@ def test_damaged_file_is_told_in_one_line_and_leaves_the_defaults(tmp_path: Path
 
 def test_what_is_no_file_holds_up_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FILENAME)
-    assert "no regular file" in load(tmp_path).problem
+    assert "it is a pipe" in load(tmp_path).problem
     (tmp_path / FILENAME).unlink()
     (tmp_path / FILENAME).mkdir()
-    assert load(tmp_path).problem == f"cannot read {tmp_path / FILENAME}: Is a directory"
+    assert load(tmp_path).problem == (
+        f"cannot read {tmp_path / FILENAME}: it is a folder; run 'snsctl generate' to write it anew"
+    )
 
 
 def test_largest_cluster_fits_into_the_file() -> None:

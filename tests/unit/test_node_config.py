@@ -143,5 +143,5 @@ def test_a_damaged_file_is_refused_in_words(tmp_path: Path, damaged: bytes) -> N
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / FILENAME).mkdir()
-    with pytest.raises(ConfigError, match=r"cannot read .*node\.json: Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot read .*node\.json: it is a folder; run 'snsctl generate'"):
         load(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from snsnode.base import aside
 from snsnode.node.durable import RECORD_BYTES, write_record, write_text
 from tests.full_disk import small_disk
 
@@ -59,7 +60,21 @@ def test_other_failures_are_told(tmp_path: Path) -> None:
     with pytest.raises(OSError) as failed:
         write_record(tmp_path / "missing" / "record", "x", fsync=False)
     assert failed.value.errno == errno.ENOENT
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_text(tmp_path / "folder", "x", fsync=False)
-    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_in_the_files_place_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    write_text(tmp_path / "file", "x", fsync=False)
+    assert (tmp_path / "file").read_text() == "x"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "file.damaged-1"]
+
+
+def test_on_a_full_disk_a_record_takes_the_block_of_a_damaged_one() -> None:
+    with small_disk() as disk:
+        record = disk.folder / "record"
+        write_record(record, "damaged", fsync=False)
+        disk.fill()
+        aside.set_aside(record, "it is no number")
+        write_record(record, "new", fsync=False)
+        assert record.read_text().strip() == "new"
+        assert list(disk.folder.glob("record*")) == [record]

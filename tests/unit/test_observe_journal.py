@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from snsnode.control import story
 from snsnode.observe import journal
 from snsnode.observe.journal import Journal, read
 from tests.full_disk import small_disk
@@ -62,7 +63,7 @@ def test_an_entry_is_read_back(path: Path) -> None:
 
 
 def test_without_a_file_there_are_no_entries(path: Path) -> None:
-    assert list(read(path)) == []
+    assert read(path) == ()
 
 
 def test_lines_of_several_processes_never_mix(path: Path) -> None:
@@ -153,3 +154,61 @@ def test_a_full_disk_loses_the_entry_and_nothing_else() -> None:
 def test_a_missing_folder_loses_the_entry_and_nothing_else(tmp_path: Path) -> None:
     Journal(tmp_path / "missing" / "journal.jsonl", "vm2", "slave").write("lost")
     assert list(tmp_path.iterdir()) == []
+
+
+GOOD = b'{"at": "2026-12-01T00:00:00.000Z", "vm": "vm2", "role": "slave", "pid": 1, "event": "slave-started"}'
+FOREIGN = [
+    *(
+        GOOD.replace(b'"slave-started"', value)
+        for value in (b"1", b"null", b"[]", b"{}", b"NaN", b'"\\n' + b"x" * 99)
+    ),
+    *(GOOD.replace(b'"slave"', value) for value in (b"1", b"null", b"[[]]", b"true")),
+    *(GOOD.replace(b'"2026-12-01T00:00:00.000Z"', value) for value in (b"1", b"null", b"[]", b'""' + b"x")),
+    *(GOOD.replace(b'"vm2"', value) for value in (b"1", b"null", b"{}", b'"' + b"v" * 99 + b'"')),
+    *(GOOD.replace(b'"pid": 1', b'"pid": ' + value) for value in (b"[1]", b"Infinity", b"1e999", b"9" * 5000)),
+    GOOD.replace(b'"pid"', b'"' + b"p" * 99 + b'"'),
+    GOOD.decode().encode("utf-16-le"),
+    GOOD + b"\0",
+    GOOD[:50],
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"at": 5, "role": {}, "event": []}',
+    b"Nov 30 23:59:59 host syslogd: restarted",
+    b"\x1b[2J\x1b]0;x\x07",
+]
+
+
+@pytest.mark.parametrize("line", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_line_that_is_no_entry_of_ours_is_left_out_and_counted(path: Path, line: bytes) -> None:
+    path.write_bytes(GOOD + b"\n" + line + b"\n\n" + GOOD + b"\n")
+    found = journal.history(path)
+    assert [entry.event for entry in found.entries] == ["slave-started"] * 2
+    assert found.skipped >= 1
+    assert len(story.tell(found.entries)) == 2
+
+
+def test_what_is_no_file_has_no_entries_and_is_set_aside_by_who_writes(path: Path) -> None:
+    os.mkfifo(path)
+    path.with_name("journal.jsonl.1").mkdir()
+    assert journal.history(path) == journal.History((), 2)
+    Journal(path, "vm2", "slave").write("first")
+    assert [entry.event for entry in read(path)] == ["first"]
+
+
+def test_of_a_huge_journal_the_newest_entries_are_read(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 34)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + GOOD + b"\n")
+    assert [entry.event for entry in read(path)] == ["slave-started"]
+
+
+def test_a_file_that_was_set_aside_is_told(path: Path) -> None:
+    Journal(path, "vm2", "master").note_damage(
+        Path("state/epoch"), Path("state/epoch.damaged-1"), "it is a folder"
+    )
+    [sentence] = story.tell(read(path))
+    assert sentence.text == (
+        f"epoch was damaged (it is a folder); the master (process {os.getpid()}) set it aside as epoch.damaged-1 "
+        "and went on without"
+    )

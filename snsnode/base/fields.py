@@ -5,7 +5,7 @@ Called by whoever reads a record through ``reading``; pure.
 
 from typing import Any
 
-from snsnode.node.reading import WHOLE_MAX, Damaged, named
+from snsnode.base.reading import WHOLE_MAX, Damaged, named
 
 TEXT_MAX = 4096  # characters of one text in a record
 PID_MAX = 2**22  # the kernel's PID_MAX_LIMIT

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.node import aside, fields, reading
-from snsnode.node.reading import Damaged
+from snsnode.base import aside, fields, reading
+from snsnode.base.reading import Damaged
 
 DAMAGED = {
     "empty": b"",

@@ -1,7 +1,7 @@
 """Puts a damaged file away, so that its owner can write a new one and people can look at the old.
 
 Called by the file's owner alone: one who only reads may have caught the writer half-way. ``listeners`` hear of
-each file; a role and ``snsctl`` write the journal so, since this room does not know it.
+each file; a role, ``snsctl`` and supervisord's plug-in write the journal so, which this room does not know.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from snsnode.node.reading import kind_of
+from snsnode.base.reading import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,10 @@ def clear_way(path: Path) -> None:
             set_aside(path, f"it is {kind_of(mode)}")
 
 
-def damaged_files(folder: Path) -> list[Path]:
-    """Return what was set aside in ``folder``, by name."""
+def damaged_files(folder: Path, name: str = "") -> list[Path]:
+    """Return what was set aside in ``folder``, of any name or of one."""
     try:
-        return sorted(path for path in folder.iterdir() if ".damaged-" in path.name)
+        return sorted(path for path in folder.iterdir() if f"{name}.damaged-" in path.name)
     except OSError:
         return []
 
