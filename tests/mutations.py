@@ -70,6 +70,13 @@ MUTATIONS = (
         "tests/unit/test_pair_verdicts.py",
     ),
     Mutation(
+        "an order that was refused does not begin",
+        "snsnode/master/orders.py",
+        "            if self._given_up or time.monotonic() > self._until_s:\n",
+        "            if False:\n",
+        "tests/unit/test_master_orders.py",
+    ),
+    Mutation(
         "an action that broke off is tried again",
         "snsnode/pair/machine.py",
         "return replace(state, clear_at_s=now_s + RETRY_S), ()",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from snsnode.base.errors import Exhausted, NotAllowed, SnsError, Unavailable
+from snsnode.base.errors import DeadlineExceeded, Exhausted, NotAllowed, Refused, SnsError, Unavailable
 from snsnode.base.ids import VmName
 from snsnode.control import orders
 from snsnode.control.local import LocalVm
@@ -24,7 +24,7 @@ def drain(vm: LocalVm, timeout_s: float, tell: Tell) -> bool:
 
     Raises:
         Exhausted: the wish cannot be recorded; nothing was done.
-        Unavailable: the master runs and does not answer; it will follow the mark.
+        SnsError: the master runs and does not take the order; it will follow the mark.
     """
     _record(vm)
     if live_holder(vm.dir, "master") is None:
@@ -35,7 +35,7 @@ def drain(vm: LocalVm, timeout_s: float, tell: Tell) -> bool:
         waited_s = time.monotonic() - began_s
         try:
             reply = orders.drain(vm.dir)
-        except Unavailable:
+        except (Unavailable, Refused, DeadlineExceeded):
             if waited_s > timeout_s:
                 raise
             time.sleep(LOOK_EVERY_S)  # its successor looks at the mark, too
@@ -82,18 +82,22 @@ def switch_over(vm: LocalVm, routers: Sequence[Endpoint], tell: Tell) -> None:
     """Make ``vm`` the available server of every router that answers, and wait until they say so.
 
     Raises:
-        NotAllowed: it is drained.
+        Refused: it is drained, or busy; nothing was changed.
         Unavailable: it does not run, no router answers, or one does not follow in time.
+        DeadlineExceeded: it was told and did not answer, and the routers do not say yet that it happened.
     """
     if intent.is_drained(vm.dir):
         raise NotAllowed(f"cannot switch over to {vm.name}: it is drained; 'snsctl undrain {vm.name}' ends that")
     before = _answers(orders.tables(routers))
     if not before:
         raise Unavailable(f"cannot switch over to {vm.name}: no router answers ({_names(routers)})")
+    lost: DeadlineExceeded | None = None
     try:
         orders.take_over(vm.dir)
-    except Unavailable as error:
-        raise Unavailable(f"cannot switch over to {vm.name}: {error.message}") from None
+    except (Unavailable, Refused) as error:
+        raise type(error)(f"cannot switch over to {vm.name}: {error.message}") from None
+    except DeadlineExceeded as error:
+        lost = error  # the routers tell
     until_s = time.monotonic() + SWITCH_WITHIN_S
     while True:
         asked = orders.tables(routers)
@@ -102,6 +106,8 @@ def switch_over(vm: LocalVm, routers: Sequence[Endpoint], tell: Tell) -> None:
         if after and not others:
             break
         if time.monotonic() > until_s:
+            if lost is not None:
+                raise DeadlineExceeded(f"cannot tell whether {vm.name} becomes available: {lost.message}")
             raise Unavailable(
                 f"cannot switch over to {vm.name}: {', '.join(others) or 'no router'} "
                 f"{'still has another server available' if others else 'answers any more'}; see 'snsctl status'"

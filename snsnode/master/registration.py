@@ -73,21 +73,27 @@ class Registration:
         self.leaving = self.ending
         return len(await self._tell_all())
 
-    async def take_over(self) -> tuple[int, list[VmName]]:
+    async def take_over(self, begin: Callable[[], None] = lambda: None) -> tuple[int, list[VmName]]:
         """Become available: register with a claim above all that the routers know.
 
-        Returns the claim, and the routers that took it.
+        ``begin`` is called before the first router hears of it; where it raises, nothing was changed. Returns the
+        claim, and the routers that took it.
 
         Raises:
             NotAllowed: we leave.
             Unavailable: no router answers.
         """
-        if self.leaving:
-            raise NotAllowed(f"cannot switch over to {self._endpoint.vm}: it is drained or about to end")
+        self._may_take_over()
         if not await self._tell_all():
             raise Unavailable(f"cannot switch over to {self._endpoint.vm}: it reaches no router")
+        self._may_take_over()
+        begin()
         self._claim = self._highest_claim + 1
         return self._claim, await self._tell_all()
+
+    def _may_take_over(self) -> None:
+        if self.leaving:
+            raise NotAllowed(f"cannot switch over to {self._endpoint.vm}: it is drained or about to end")
 
     async def _serve(self, router: Router) -> None:
         attempt = 0

@@ -142,6 +142,7 @@ class _Master:
             await self._serve(servers.public, stop)
         finally:
             await self._rising.close()
+            await self._orders.close()
             await servers.stop()
             await self._routers.close()
             (self._vm_dir.run / "master.sock").unlink(missing_ok=True)

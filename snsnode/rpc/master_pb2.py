@@ -25,23 +25,25 @@ _sym_db = _symbol_database.Default()
 from snsnode.rpc import server_pb2 as sns_dot_v1_dot_server__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13sns/v1/master.proto\x12\x06sns.v1\x1a\x13sns/v1/server.proto\"\x0e\n\x0c\x44rainRequest\"@\n\nDrainReply\x12\x0f\n\x07\x63lients\x18\x01 \x01(\r\x12\x10\n\x08may_move\x18\x02 \x01(\x08\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\"\x11\n\x0fTakeOverRequest\"/\n\rTakeOverReply\x12\r\n\x05\x63laim\x18\x01 \x01(\x04\x12\x0f\n\x07routers\x18\x02 \x03(\t2G\n\x06Master\x12=\n\tKeepAlive\x12\x18.sns.v1.KeepAliveRequest\x1a\x16.sns.v1.KeepAliveReply2w\n\x06Orders\x12\x31\n\x05\x44rain\x12\x14.sns.v1.DrainRequest\x1a\x12.sns.v1.DrainReply\x12:\n\x08TakeOver\x12\x17.sns.v1.TakeOverRequest\x1a\x15.sns.v1.TakeOverReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13sns/v1/master.proto\x12\x06sns.v1\x1a\x13sns/v1/server.proto\"+\n\x0bOrderTicket\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08until_ms\x18\x02 \x01(\x04\"3\n\x0c\x44rainRequest\x12#\n\x06ticket\x18\x01 \x01(\x0b\x32\x13.sns.v1.OrderTicket\"@\n\nDrainReply\x12\x0f\n\x07\x63lients\x18\x01 \x01(\r\x12\x10\n\x08may_move\x18\x02 \x01(\x08\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\"6\n\x0fTakeOverRequest\x12#\n\x06ticket\x18\x01 \x01(\x0b\x32\x13.sns.v1.OrderTicket\"/\n\rTakeOverReply\x12\r\n\x05\x63laim\x18\x01 \x01(\x04\x12\x0f\n\x07routers\x18\x02 \x03(\t2G\n\x06Master\x12=\n\tKeepAlive\x12\x18.sns.v1.KeepAliveRequest\x1a\x16.sns.v1.KeepAliveReply2w\n\x06Orders\x12\x31\n\x05\x44rain\x12\x14.sns.v1.DrainRequest\x1a\x12.sns.v1.DrainReply\x12:\n\x08TakeOver\x12\x17.sns.v1.TakeOverRequest\x1a\x15.sns.v1.TakeOverReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'snsnode.rpc.master_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRAINREQUEST']._serialized_start=52
-  _globals['_DRAINREQUEST']._serialized_end=66
-  _globals['_DRAINREPLY']._serialized_start=68
-  _globals['_DRAINREPLY']._serialized_end=132
-  _globals['_TAKEOVERREQUEST']._serialized_start=134
-  _globals['_TAKEOVERREQUEST']._serialized_end=151
-  _globals['_TAKEOVERREPLY']._serialized_start=153
-  _globals['_TAKEOVERREPLY']._serialized_end=200
-  _globals['_MASTER']._serialized_start=202
-  _globals['_MASTER']._serialized_end=273
-  _globals['_ORDERS']._serialized_start=275
-  _globals['_ORDERS']._serialized_end=394
+  _globals['_ORDERTICKET']._serialized_start=52
+  _globals['_ORDERTICKET']._serialized_end=95
+  _globals['_DRAINREQUEST']._serialized_start=97
+  _globals['_DRAINREQUEST']._serialized_end=148
+  _globals['_DRAINREPLY']._serialized_start=150
+  _globals['_DRAINREPLY']._serialized_end=214
+  _globals['_TAKEOVERREQUEST']._serialized_start=216
+  _globals['_TAKEOVERREQUEST']._serialized_end=270
+  _globals['_TAKEOVERREPLY']._serialized_start=272
+  _globals['_TAKEOVERREPLY']._serialized_end=319
+  _globals['_MASTER']._serialized_start=321
+  _globals['_MASTER']._serialized_end=392
+  _globals['_ORDERS']._serialized_start=394
+  _globals['_ORDERS']._serialized_end=513
 # @@protoc_insertion_point(module_scope)

@@ -100,6 +100,8 @@ class Master:
 
 class OrdersStub:
     """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
     """
 
     def __init__(self, channel):
@@ -122,6 +124,8 @@ class OrdersStub:
 
 class OrdersServicer:
     """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
     """
 
     def Drain(self, request, context):
@@ -162,6 +166,8 @@ def add_OrdersServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Orders:
     """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
     """
 
     @staticmethod

@@ -50,7 +50,10 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class OrdersStub:
-    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them."""
+    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -65,7 +68,10 @@ class OrdersStub:
 
 @_typing.type_check_only
 class OrdersAsyncStub(OrdersStub):
-    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them."""
+    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Drain: _aio.UnaryUnaryMultiCallable[_master_pb2.DrainRequest, _master_pb2.DrainReply]  # type: ignore[assignment]
@@ -76,7 +82,10 @@ class OrdersAsyncStub(OrdersStub):
     """Become the available server of every router that answers."""
 
 class OrdersServicer(metaclass=_abc_1.ABCMeta):
-    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them."""
+    """Orders to a master, on the socket in its VM's folder only: not on its port, where anybody could give them.
+    One at a time. An answer says what happened; FAILED_PRECONDITION that nothing did; DEADLINE_EXCEEDED that the
+    order was begun and its end is not known here: the routers' tables tell.
+    """
 
     @_abc_1.abstractmethod
     def Drain(

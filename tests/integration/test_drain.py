@@ -165,6 +165,22 @@ def test_switchover_while_a_router_is_frozen_is_told_to_it_later(cluster: Cluste
     eventually(lambda: choices(cluster) == {vm} and cluster.status()["routers_agree"], BACK_WITHIN_S)
 
 
+def test_switchover_to_a_frozen_master_does_not_happen_when_it_goes_on(cluster: Cluster) -> None:
+    was = cluster.await_available()
+    vm = other(cluster, was)
+    cluster.ctl("pause", "--vm", vm)  # else its slave ends it
+    cluster.signal(vm, "master", signal.SIGSTOP)
+    try:
+        refused = cluster.ctl("switchover", vm, code=1).stderr
+    finally:
+        cluster.signal(vm, "master", signal.SIGCONT)
+        cluster.ctl("resume", "--vm", vm)
+    assert f"the master of {vm} does not take orders" in refused or "'snsctl status' tells" in refused
+    cluster.ctl("undrain", vm)
+    eventually(lambda: server(cluster, vm)["state"] == "STANDBY", BACK_WITHIN_S, every_s=0.2)
+    assert choices(cluster) == {was}
+
+
 def test_switchover_is_refused_in_words(cluster: Cluster) -> None:
     vm = other(cluster, cluster.await_available())
     cluster.ctl("drain", vm)

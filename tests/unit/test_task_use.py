@@ -18,7 +18,6 @@ _IN_LOOP = {"run_coroutine_threadsafe", "run_in_executor", "to_thread"}
 
 ALLOWED = {
     "pair/tasks.py": "the owned set itself, for tasks that outlive the call that started them",
-    "master/orders.py": "a thread hands an order to the event loop, where the owned set runs it",
 }
 
 
