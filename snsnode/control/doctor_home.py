@@ -10,6 +10,8 @@ from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
 from snsnode.control.findings import Finding, Patient, fail, ok, warn
 from snsnode.control.local import SUPERVISORD_CONF
+from snsnode.control.processes import describe
+from snsnode.control.supervisords import supervisords_of
 from snsnode.node import config as node_config
 from snsnode.node import intent
 from snsnode.node.config import RoleName
@@ -116,6 +118,9 @@ def _outdated(name: VmName, role: str, vm_dir: VmDir, digest: str) -> Iterator[F
 
 def _supervisord(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
     socket = vm_dir.supervisor_socket
+    if not socket.exists() and (running := supervisords_of(vm_dir.path)):
+        detail = f"{describe(running[0])} runs, and its {socket} is gone: nobody can ask it"
+        yield warn(f"{name} supervisord", detail, "run 'snsctl start': a new one takes over what runs")
     if socket.exists() and not Supervisor(socket).is_running():
         anybody = any(live_holder(vm_dir, role) is not None for role in HOLDERS)
         fix = "run 'snsctl start': a new one takes over what runs" if anybody else "harmless: a start replaces it"

@@ -1,5 +1,6 @@
 """Which VMs of the cluster live on this machine, and what stands in their folders."""
 
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import VmName
-from snsnode.control import processes
+from snsnode.control import processes, supervisords
 from snsnode.node import config as node_config
 from snsnode.node.config import NodeConfig
 from snsnode.node.paths import VmDir
@@ -67,8 +68,9 @@ def folders(home: Path, cluster: str, names: Iterable[VmName]) -> list[VmDir]:
     removed altogether while something of it still runs.
     """
     found = {folder.absolute() for folder in home.glob("*") if folder.is_dir() and _cluster_of(folder) == cluster}
+    in_use = supervisords.folders_in_use() | processes.working_folders()
     for path in ((home / name).absolute() for name in names):
-        if path.is_dir() or processes.roles_of(path) or processes.supervisords_of(path):
+        if path.is_dir() or os.path.realpath(path) in in_use:
             found.add(path)
     return [VmDir(path) for path in sorted(found)]
 

@@ -1,12 +1,11 @@
-"""Which processes belong to a VM's folder, found in ``/proc`` alone.
+"""Which roles run in a VM's folder, found in ``/proc`` alone; its supervisord: see ``supervisords``.
 
 Locks, pid files and sockets are files, and files can be removed under running processes. A stop that says
-"stopped" must hold then too, so it ends by asking the kernel: whose working directory is the folder, and is it one
-of ours by its command line?
+"stopped" must hold then too, so it ends by asking the kernel: whose working directory is the folder, and does its
+interpreter run one of our roles, for this very VM?
 """
 
 import contextlib
-import itertools
 import os
 import signal
 import time
@@ -20,12 +19,7 @@ _DELETED = " (deleted)"  # what the kernel adds to the name of a folder that was
 
 def roles_of(folder: Path) -> list[Identity]:
     """Return the live routers, slaves, masters and spares that run in ``folder``."""
-    return [found for found, arguments in _in(folder) if _follows(arguments, "-m", ROLE_MODULES)]
-
-
-def supervisords_of(folder: Path) -> list[Identity]:
-    """Return the live supervisords of ``folder``: their configuration makes it their working directory."""
-    return [found for found, arguments in _in(folder) if _is_supervisord(arguments)]
+    return [found for found, arguments in _in(folder) if _is_role(folder, arguments)]
 
 
 def end(victims: list[Identity], grace_s: float) -> None:
@@ -90,25 +84,75 @@ def _named(pid: str) -> str:
     return f"process {pid} ({' '.join(words)[:80]})"
 
 
+def arguments_of(entry: Path) -> list[str]:
+    """Return the command line of the process of ``entry``, its folder in ``/proc``."""
+    return (entry / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+
+
+def working_folder(entry: Path) -> str:
+    """Return where a process works, also where that folder was removed; "" where it is not ours to know."""
+    try:
+        return str((entry / "cwd").readlink()).removesuffix(_DELETED)
+    except OSError:
+        return ""
+
+
+def working_folders() -> set[str]:
+    """Return the working folders of all processes, as the kernel names them."""
+    return {working_folder(entry) for entry in Path("/proc").glob("[0-9]*")}
+
+
+def is_supervisord(arguments: list[str]) -> bool:
+    """Tell whether a command line is a supervisord's: the script, or the module, that the interpreter runs."""
+    kind, what, _ = _program(arguments)
+    return what == "supervisor.supervisord" if kind == "module" else Path(what).name == "supervisord"
+
+
+def describe(identity: Identity) -> str:
+    """Name a process for people: ``process 4242 (python -m something)``."""
+    try:
+        program, *rest = arguments_of(Path(f"/proc/{identity.pid}"))
+    except OSError:
+        return f"process {identity.pid}"
+    words = " ".join([Path(program).name, *rest]).split()
+    return f"process {identity.pid} ({' '.join(words)[:100]})"
+
+
+def is_role(identity: Identity, role: str) -> bool:
+    """Tell whether a process runs ``role``, of whatever VM."""
+    try:
+        kind, what, _ = _program(arguments_of(Path(f"/proc/{identity.pid}")))
+    except OSError:
+        return False
+    return (kind, what) == ("module", f"snsnode.{role}")
+
+
+def _program(arguments: list[str]) -> tuple[str, str, list[str]]:
+    """Return what a command line runs: "module" or "script", its name, and what follows."""
+    if not Path(arguments[0]).name.startswith("python"):
+        return "script", arguments[0], arguments[1:]
+    rest = arguments[1:]
+    while rest and rest[0].startswith("-"):
+        if rest[0] == "-m" or rest[0] == "-c":
+            return "module" if rest[0] == "-m" else "code", rest[1] if len(rest) > 1 else "", rest[2:]
+        rest = rest[2 if rest[0] in ("-X", "-W") else 1 :]
+    return "script", rest[0] if rest else "", rest[1:]
+
+
+def _is_role(folder: Path, arguments: list[str]) -> bool:
+    kind, what, more = _program(arguments)
+    return kind == "module" and what in ROLE_MODULES and more[:1] == [folder.name]
+
+
 def _in(folder: Path) -> list[tuple[Identity, list[str]]]:
     real = os.path.realpath(folder)  # as the kernel names it: a home may be reached by a link
-    names = (real, real + _DELETED)
     found: list[tuple[Identity, list[str]]] = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str((entry / "cwd").readlink()) not in names:
+            if working_folder(entry) != real:
                 continue
-            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            arguments = arguments_of(entry)
             identity = identify(int(entry.name))
             if identity is not None and is_alive(identity):
                 found.append((identity, arguments))
     return found
-
-
-def _is_supervisord(arguments: list[str]) -> bool:
-    scripts = [Path(argument).name for argument in arguments[:2]]  # as itself, or as its interpreter's script
-    return "supervisord" in scripts or _follows(arguments, "-m", ("supervisor.supervisord",))
-
-
-def _follows(arguments: list[str], flag: str, values: tuple[str, ...]) -> bool:
-    return any(a == flag and b in values for a, b in itertools.pairwise(arguments))
