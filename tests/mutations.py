@@ -70,6 +70,13 @@ MUTATIONS = (
         "tests/unit/test_pair_verdicts.py",
     ),
     Mutation(
+        "what no disk took is added to what the partner wrote meanwhile",
+        "snsnode/node/budget.py",
+        "    recent_s = tuple(sorted({*ledger.recent_s, *unwritten.recent_s}))\n",
+        "    recent_s = unwritten.recent_s or ledger.recent_s\n",
+        "tests/unit/test_node_budget.py",
+    ),
+    Mutation(
         "an order that was refused does not begin",
         "snsnode/master/orders.py",
         "            if self._given_up or time.monotonic() > self._until_s:\n",

@@ -44,7 +44,10 @@ class Budget:
         return self.delayed > 0
 
 
-_unwritten: dict[Path, Budget] = {}  # ledgers that the disk did not take
+# What this process spent and no disk took: its restarts, and their number for each role. A partner may write the
+# ledger meanwhile, so this is added to whatever it holds by then.
+_unwritten: dict[Path, Budget] = {}
+_seen: dict[Path, Budget] = {}  # the ledger as it was read or written last, for when it cannot be read
 
 
 def spend(
@@ -84,7 +87,9 @@ def read(vm_dir: VmDir) -> Budget:
 
 def is_waiting(vm_dir: VmDir) -> bool:
     """Tell whether somebody waits before a restart, as the budget told it: it is not hanging."""
-    return any(at_s > time.monotonic() for at_s in (_unwritten.get(_ledger(vm_dir)) or read(vm_dir)).recent_s)
+    now_s = time.monotonic()
+    ours = _unwritten.get(_ledger(vm_dir), Budget())
+    return any(at_s > now_s for at_s in (*ours.recent_s, *read(vm_dir).recent_s))
 
 
 def withdraw(
@@ -92,32 +97,55 @@ def withdraw(
 ) -> tuple[Budget, float]:
     """Spend one restart from the ledger on disk; see ``spend``.
 
-    A full disk never stops a restart, and never makes it free: this process then remembers what it spent.
+    A disk that takes or gives nothing (full, read-only, no descriptor left) never stops a restart, and never makes
+    it free: this process then remembers what it spent.
     """
+    path, now_s = _ledger(vm_dir), time.monotonic()
     with _exclusive(vm_dir):
-        budget, wait_s = spend(_last(vm_dir), rule, role, time.monotonic(), unit, hopeless=hopeless)
-        _keep(vm_dir, budget)
+        ledger, unwritten = _on_disk(path), _unwritten.get(path, Budget())
+        before = _merged(ledger or _seen.get(path, Budget()), unwritten, now_s - rule.period_s)
+        budget, wait_s = spend(before, rule, role, now_s, unit, hopeless=hopeless)
+        if ledger is None or not _write(path, budget):
+            recent_s = (*unwritten.recent_s, now_s + wait_s)[-rule.intensity - 1 :]
+            _unwritten[path] = Budget(recent_s, budget.delayed, _plus_one(unwritten.totals, role))
         return budget, wait_s
 
 
 def count(vm_dir: VmDir, role: str) -> None:
     """Count a restart of ``role`` in the totals and spend nothing: another's restart, already spent, brings it."""
+    path = _ledger(vm_dir)
     with _exclusive(vm_dir):
-        before = _last(vm_dir)
-        totals = before.totals | {role: before.totals.get(role, 0) + 1}
-        _keep(vm_dir, dataclasses.replace(before, totals=totals))
+        ledger = _on_disk(path)
+        unwritten = _unwritten.get(path, Budget())
+        unwritten = dataclasses.replace(unwritten, totals=_plus_one(unwritten.totals, role))
+        if ledger is None or not _write(path, _merged(ledger, unwritten, float("-inf"))):
+            _unwritten[path] = unwritten
 
 
-def _last(vm_dir: VmDir) -> Budget:
-    """Return what to go on from, and set a damaged ledger aside; under the lock."""
-    ledger = _ledger(vm_dir)
+def _merged(ledger: Budget, unwritten: Budget, since_s: float) -> Budget:
+    """Add what was spent and not written to the ledger; what was delayed before ``since_s`` does not count."""
+    recent_s = tuple(sorted({*ledger.recent_s, *unwritten.recent_s}))
+    delayed = unwritten.delayed if any(at_s > since_s for at_s in unwritten.recent_s) else 0
+    more = {role: ledger.totals.get(role, 0) + count for role, count in unwritten.totals.items()}
+    return Budget(recent_s, max(ledger.delayed, delayed), ledger.totals | more)
+
+
+def _plus_one(totals: dict[str, int], role: str) -> dict[str, int]:
+    return totals | {role: totals.get(role, 0) + 1}
+
+
+def _on_disk(ledger: Path) -> Budget | None:
+    """Return the ledger, and set a damaged one aside, under the lock; None where it cannot be read now."""
     try:
-        return _unwritten.get(ledger) or _read(ledger)
+        _seen[ledger] = _read(ledger)
     except reading.Damaged as error:
         aside.set_aside(ledger, str(error))
+        _seen[ledger] = Budget()
+    except FileNotFoundError:
+        _seen[ledger] = Budget()
     except OSError:
-        pass
-    return Budget()
+        return None  # it may hold more than we know: it is not written over
+    return _seen[ledger]
 
 
 def _read(ledger: Path) -> Budget:
@@ -143,15 +171,16 @@ def _totals(raw: dict[str, Any]) -> Iterable[tuple[str, object]]:
     return totals.items()
 
 
-def _keep(vm_dir: VmDir, budget: Budget) -> None:
-    path = _ledger(vm_dir)
+def _write(ledger: Path, budget: Budget) -> bool:
+    """Write the ledger, with all that was unwritten in it; False where the disk does not take it."""
     text = json.dumps({"boot_id": boot_id()} | dataclasses.asdict(budget))
     try:
-        write_text(path, text, fsync=False)
+        write_text(ledger, text, fsync=False)
     except OSError:
-        _unwritten[path] = budget
-    else:
-        _unwritten.pop(path, None)
+        return False
+    _seen[ledger] = budget
+    _unwritten.pop(ledger, None)
+    return True
 
 
 def _ledger(vm_dir: VmDir) -> Path:
@@ -163,10 +192,14 @@ def _exclusive(vm_dir: VmDir) -> Iterator[None]:
     """Serialise the ledger's writers; it is held for microseconds.
 
     A partner that was frozen while it held the lock must not freeze the other: after ``_LOCK_S`` we go on
-    without, and at worst one restart is not counted.
+    without, and at worst one restart is not counted. So we do where there is no folder to lock.
     """
-    vm_dir.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(vm_dir.state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        vm_dir.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(vm_dir.state, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield
+        return
     try:
         until_s = time.monotonic() + _LOCK_S
         while not _try_lock(descriptor) and time.monotonic() < until_s:

@@ -1,14 +1,17 @@
 """The restart budget: the rule, and the ledger that two processes share."""
 
+import errno
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from snsnode.base import reading
 from snsnode.node import budget
 from snsnode.node.budget import Budget, spend
 from snsnode.node.config import Restart
@@ -254,6 +257,125 @@ def test_a_full_disk_neither_stops_a_restart_nor_makes_it_free() -> None:
         ledger(vm).unlink()  # what is on the disk counts again
         budget.withdraw(vm, RULE, "slave", MIDDLE)
         assert budget.read(vm).totals == {"slave": 1}
+
+
+_SPEND = """
+import sys
+from pathlib import Path
+from snsnode.node import budget
+from snsnode.node.config import Restart
+from snsnode.node.paths import VmDir
+for word in sys.stdin:
+    spent, wait_s = budget.withdraw(VmDir(Path(sys.argv[1])), Restart(5, 10.0, 10.0), sys.argv[2], 0.5)
+    print(spent.delayed, round(wait_s, 3), sum(spent.totals.values()), flush=True)
+"""
+
+
+class Partner:
+    """A process of its own that spends from the ledger when it is told."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def withdraw(self) -> tuple[int, float, int]:
+        """Return how many were delayed in a row, the wait, and all restarts."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("spend\n")
+        self._process.stdin.flush()
+        delayed, wait_s, total = self._process.stdout.readline().split()
+        return int(delayed), float(wait_s), int(total)
+
+
+@pytest.fixture
+def partners(tmp_path: Path) -> Iterator[tuple[VmDir, Partner, Partner]]:
+    vm = VmDir(tmp_path / "vm2")
+    vm.make()
+    with _python(_SPEND, str(vm.path), "master") as one, _python(_SPEND, str(vm.path), "slave") as two:
+        yield vm, Partner(one), Partner(two)
+        one.kill()
+        two.kill()
+
+
+def _takes_nothing(vm: VmDir) -> None:
+    """Let no new file be made, whoever asks: the ledger's folder is a file's place."""
+    vm.state.rename(vm.path / "state.away")
+    vm.state.write_text("")
+
+
+def _takes_again(vm: VmDir) -> None:
+    vm.state.unlink()
+    (vm.path / "state.away").rename(vm.state)
+
+
+def test_what_no_disk_took_is_added_to_what_the_partner_wrote_meanwhile(
+    partners: tuple[VmDir, Partner, Partner],
+) -> None:
+    vm, ours, theirs = partners
+    assert ours.withdraw() == (0, 0.0, 1)
+    _takes_nothing(vm)
+    assert [ours.withdraw()[2] for _ in range(2)] == [2, 3]  # of which the disk knows nothing
+    _takes_again(vm)
+    assert [theirs.withdraw() for _ in range(3)] == [(0, 0.0, 2), (0, 0.0, 3), (0, 0.0, 4)]
+    assert ours.withdraw() == (1, 0.1, 7)  # the six before are all in it
+    assert budget.read(vm).totals == {"master": 4, "slave": 3}
+    assert theirs.withdraw() == (2, 0.2, 8)
+
+
+def test_a_ledger_that_cannot_be_read_now_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = VmDir(tmp_path / "vm2")
+    for _ in range(6):
+        budget.withdraw(vm, RULE, "master", MIDDLE)
+
+    def no_descriptor(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(reading, "read_object", no_descriptor)
+        assert budget.withdraw(vm, RULE, "slave", MIDDLE)[1] == pytest.approx(0.2)  # it goes on from what it knows
+        budget.count(vm, "slave")
+    assert budget.read(vm).totals == {"master": 6}
+    assert budget.withdraw(vm, RULE, "master", MIDDLE)[1] == pytest.approx(0.4)
+    assert budget.read(vm).totals == {"master": 7, "slave": 2}
+
+
+def test_no_folder_to_lock_stops_no_restart(tmp_path: Path) -> None:
+    vm = VmDir(tmp_path / "vm2")
+    vm.make()
+    _takes_nothing(vm)
+    waits = [budget.withdraw(vm, RULE, "master", MIDDLE)[1] for _ in range(7)]
+    assert waits == pytest.approx([0, 0, 0, 0, 0, 0.1, 0.2])
+    budget.count(vm, "slave")
+
+
+def test_a_delay_that_was_never_written_is_forgotten_after_a_quiet_period(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = VmDir(tmp_path / "vm2")
+    vm.make()
+    _takes_nothing(vm)
+    for _ in range(9):
+        budget.withdraw(vm, RULE, "master", MIDDLE)
+    _takes_again(vm)
+    later_s = time.monotonic() + 2 * RULE.period_s
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+    spent, wait_s = budget.withdraw(vm, RULE, "master", MIDDLE)
+    assert (spent.delayed, wait_s, spent.totals) == (0, 0.0, {"master": 10})
+
+
+def test_a_read_only_disk_neither_stops_a_restart_nor_makes_it_free() -> None:
+    with small_disk() as disk:
+        vm = VmDir(disk.folder / "vm2")
+        vm.make()
+        disk.freeze()
+        try:
+            waits = [budget.withdraw(vm, RULE, "master", MIDDLE)[1] for _ in range(7)]
+        finally:
+            disk.thaw()
+        assert waits == pytest.approx([0, 0, 0, 0, 0, 0.1, 0.2])
+        budget.withdraw(vm, RULE, "slave", MIDDLE)
+        assert budget.read(vm).totals == {"master": 7, "slave": 1}
 
 
 def _python(program: str, *arguments: str) -> "subprocess.Popen[str]":
