@@ -1,8 +1,9 @@
 """A router's table on a clock of its own."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from snsnode.base.ids import Epoch, VmName
+from snsnode.node.config import Endpoint
 from snsnode.router.merge import News
 from snsnode.router.table import (
     Server,
@@ -12,12 +13,19 @@ from snsnode.router.table import (
     count_offer,
     crash,
     expire,
+    members_of,
     register,
     suspect,
 )
 
 LEASE_S = 9.0
 A, B, C = VmName("vm2"), VmName("vm3"), VmName("vm4")
+MEMBERS = members_of(Endpoint(VmName(f"vm{number}"), "127.0.0.1", 3020) for number in range(2, 10))
+
+
+def table(**more: Any) -> Table:
+    """Return the table of a router whose spec has the servers vm2 to vm9."""
+    return Table(members=MEMBERS, **more)
 
 
 class Router:
@@ -25,7 +33,7 @@ class Router:
 
     def __init__(self, selection: Literal["single", "spread"] = "single", *, begins: bool = False) -> None:
         self.now_s = 100.0
-        self.table = Table(selection=selection, started_s=self.now_s if begins else None)
+        self.table = table(selection=selection, started_s=self.now_s if begins else None)
         self.look()
 
     def register(
@@ -47,7 +55,7 @@ class Router:
             claim=claim,
             logins=logins,
         )
-        self.table, verdict = register(self.table, server, LEASE_S, self.now_s)
+        self.table, verdict = register(self.table, server, LEASE_S, self.now_s, confirmed=True)
         return verdict
 
     def crash(self, vm: VmName, epoch: int = 1) -> Verdict:

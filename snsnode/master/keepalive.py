@@ -47,9 +47,12 @@ class KeepAliveService(master_pb2_grpc.MasterServicer):
 class PublicKeepAlive(master_pb2_grpc.MasterServicer):
     """The same on the master's port, in the event loop. It takes no beats: anybody can reach it."""
 
-    def __init__(self, config: NodeConfig, inner: KeepAliveService) -> None:
+    def __init__(
+        self, config: NodeConfig, inner: KeepAliveService, registered: Callable[[], server_pb2.ServerInfo]
+    ) -> None:
         self._vm = config.vm
         self._inner = inner
+        self._registered = registered
 
     async def KeepAlive(  # noqa: N802
         self, request: server_pb2.KeepAliveRequest, context: Any
@@ -57,4 +60,6 @@ class PublicKeepAlive(master_pb2_grpc.MasterServicer):
         """Say that we live."""
         if request.vm and request.vm != self._vm:
             raise InvalidInput(f"cannot answer a KeepAlive for {shown(request.vm)}: this is {self._vm}")
-        return self._inner.answer()
+        reply = self._inner.answer()
+        reply.server.CopyFrom(self._registered())  # for a router that wants to hear it from us
+        return reply

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from snsnode.base.errors import NotAllowed, SnsError, Unavailable
+from snsnode.base.errors import NotAllowed, Refused, SnsError, Unavailable
 from snsnode.base.ids import Epoch, VmName
 from snsnode.node.config import Endpoint
 from snsnode.pair.routers import Router, retry_delay_s
@@ -51,6 +51,20 @@ class Registration:
     def may_move(self) -> bool:
         """Tell whether a router has another server for our clients: it took our leaving, and chose one."""
         return self.leaving and server_pb2.SERVER_STATE_STANDBY in self._states.values()
+
+    def info(self) -> server_pb2.ServerInfo:
+        """Return what we register with."""
+        load = self._load()
+        return server_pb2.ServerInfo(
+            vm=self._endpoint.vm,
+            hostname=self._endpoint.address,
+            port=self._endpoint.port,
+            epoch=self.epoch,
+            leaving=self.leaving,
+            clients=load.clients,
+            logins=load.logins,
+            claim=self._claim,
+        )
 
     async def serve(self, router: Router) -> None:
         """Stay registered with ``router`` until cancelled."""
@@ -99,12 +113,13 @@ class Registration:
         attempt = 0
         while True:
             router.news.clear()
-            sent = self._info()
+            sent = self.info()
             try:
                 reply = await router.register(sent)
             except SnsError as error:
                 if attempt == 0:
-                    log.info("cannot register with %s: %s", router.endpoint.target, error.message)
+                    level = logging.WARNING if isinstance(error, Refused) else logging.INFO
+                    log.log(level, "cannot register with %s: %s", router.endpoint.target, error.message)
                 self._states.pop(router.endpoint, None)
                 await asyncio.sleep(retry_delay_s(attempt))
                 attempt += 1
@@ -127,7 +142,7 @@ class Registration:
 
     async def _tell(self, router: Router) -> bool:
         try:
-            reply = await router.register(self._info(), TELL_S)
+            reply = await router.register(self.info(), TELL_S)
         except SnsError:
             self._states.pop(router.endpoint, None)
             router.news.set()  # its line tries again
@@ -158,16 +173,3 @@ class Registration:
             )
         elif not self.ending:
             self.epoch = await self._raise_epoch(known)
-
-    def _info(self) -> server_pb2.ServerInfo:
-        load = self._load()
-        return server_pb2.ServerInfo(
-            vm=self._endpoint.vm,
-            hostname=self._endpoint.address,
-            port=self._endpoint.port,
-            epoch=self.epoch,
-            leaving=self.leaving,
-            clients=load.clients,
-            logins=load.logins,
-            claim=self._claim,
-        )

@@ -150,7 +150,7 @@ class _Master:
     def _add_services(self, servers: _Servers) -> None:
         public, local = servers.public, servers.local
         public.add(social_pb2_grpc.add_SNSServiceServicer_to_server, self._social)
-        keepalive = PublicKeepAlive(self._config, self._keepalive)
+        keepalive = PublicKeepAlive(self._config, self._keepalive, self._registration.info)
         public.add(master_pb2_grpc.add_MasterServicer_to_server, keepalive)
         register(self._health, public)
         bind(public, self._config.endpoint("master").target)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from snsnode.base.errors import SnsError
 from snsnode.node.config import Endpoint, NodeConfig
@@ -32,6 +32,7 @@ class Exchange:
     def __init__(
         self,
         config: NodeConfig,
+        routers: Sequence[Endpoint],
         tell: Callable[[], router_pb2.TableReply],
         hear: Callable[[router_pb2.TableReply, float], None],
         machines: Machines,
@@ -41,30 +42,30 @@ class Exchange:
         self._tell = tell
         self._hear = hear
         self._machines = machines
-        self._peers = self._others(config)
+        self._peers = self._others(routers)
         self._routers = Routers(self._peers, self._serve)
 
     async def run(self) -> None:
         """Exchange until cancelled."""
         await self._routers.run()
 
-    def update(self, config: NodeConfig) -> None:
-        """Exchange with the routers of ``config`` from now on."""
-        self._peers = self._others(config)
+    def update(self, routers: Sequence[Endpoint]) -> None:
+        """Exchange with these routers from now on."""
+        self._peers = self._others(routers)
         self._routers.update(self._peers)
 
-    async def knows(self, peer: str) -> bool:
-        """Tell whether ``peer``, as gRPC names it, is of the machine of another router."""
-        asked = (self._machines.is_from(peer, endpoint.address) for endpoint in self._peers)
-        return any(await asyncio.gather(*asked))
+    async def knows(self, vm: str, peer: str) -> bool:
+        """Tell whether ``vm`` has another router, and ``peer``, as gRPC names it, is of its machine."""
+        router = next((endpoint for endpoint in self._peers if endpoint.vm == vm), None)
+        return router is not None and await self._machines.is_from(peer, router.address)
 
     def news(self) -> None:
         """Tell everybody at once."""
         for router in self._routers.lines.values():
             router.news.set()
 
-    def _others(self, config: NodeConfig) -> tuple[Endpoint, ...]:
-        return tuple(endpoint for endpoint in config.routers if endpoint.vm != self._vm)
+    def _others(self, routers: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        return tuple(endpoint for endpoint in routers if endpoint.vm != self._vm)
 
     async def _serve(self, router: Router) -> None:
         failures = 0

@@ -6,6 +6,9 @@ commutative, associative and idempotent, so routers that exchange in any order, 
 
 Suspicion and hold-down are each router's own and are not told: a server that registers with another router is
 alive here too, for its lease, and one that this router cannot reach is doubted here alone.
+
+A server that is not known here, or whose epoch leaps, is not taken from another router: it is asked itself
+(``unsure``), so that what one router was made to believe does not spread.
 """
 
 from collections.abc import Iterable
@@ -14,13 +17,14 @@ from dataclasses import dataclass, replace
 from snsnode.base.ids import Epoch, VmName
 from snsnode.router.flapping import NEVER_S
 from snsnode.router.table import (
+    EPOCH_LEAP,
     RECALL_S,
-    SERVERS_MAX,
     Server,
     Table,
     believed,
     elect,
     fallen,
+    is_member,
     returned,
 )
 
@@ -57,19 +61,16 @@ def _said(news: News) -> tuple[float, bool, int, str, int]:
 
 
 def merge(table: Table, told: Iterable[News], lease_s: float, now_s: float) -> Table:
-    """Take what another router told; nobody is dropped, and no epoch or claim falls."""
+    """Take what another router told of the servers known here; nobody is dropped, and no epoch or claim falls."""
     servers, registrations, claim = dict(table.servers), table.registrations, table.claim
     for news in told:
-        news = replace(news, claim=believed(table, news.claim))
-        known = servers.get(news.vm)
-        if known is None:
-            if len(servers) >= SERVERS_MAX:
-                continue
-            entry = _first(news, registrations, lease_s, now_s)
-        else:
-            entry = _after(known, news, registrations, lease_s, now_s)
-            if entry is known:
-                continue
+        if not is_member(table, news) or _leaps(table, news):
+            continue
+        known = servers[news.vm]
+        news = replace(news, claim=believed(table, news.claim), address=known.address)
+        entry = _after(known, news, registrations, lease_s, now_s)
+        if entry is known:
+            continue
         if entry.claim > table.claim:
             entry = replace(entry, held_s=NEVER_S)  # it was made available after all that we know: follow
         if entry.order == registrations:
@@ -81,23 +82,14 @@ def merge(table: Table, told: Iterable[News], lease_s: float, now_s: float) -> T
     return elect(replace(table, servers=servers, registrations=registrations, claim=claim), now_s)
 
 
-def _first(news: News, order: int, lease_s: float, now_s: float) -> Server:
-    """Return a server that was not known: it has time to register here, too, before it is doubted."""
-    until_s = max(now_s + RECALL_S, news.heard_s + lease_s)
-    return Server(
-        vm=news.vm,
-        address=news.address,
-        port=news.port,
-        epoch=news.epoch,
-        leaving=news.leaving,
-        clients=news.clients,
-        claim=news.claim,
-        order=order,
-        lease_s=lease_s,
-        lease_until_s=until_s,
-        news_s=news.heard_s,
-        down=news.down,
-    )
+def unsure(table: Table, told: Iterable[News]) -> list[VmName]:
+    """Return the servers that another router says live and that ``merge`` does not take: they are to be asked."""
+    return [news.vm for news in told if not news.down and is_member(table, news) and _leaps(table, news)]
+
+
+def _leaps(table: Table, news: News) -> bool:
+    known = table.servers.get(news.vm)
+    return known is None or news.epoch > known.epoch + EPOCH_LEAP
 
 
 def _after(known: Server, news: News, order: int, lease_s: float, now_s: float) -> Server:

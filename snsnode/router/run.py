@@ -12,13 +12,16 @@ from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until
 from snsnode.router.probe import answers
 from snsnode.router.service import RouterService
+from snsnode.router.spec import SpecFile
 from snsnode.rpc import router_pb2_grpc
 from snsnode.transport.health import Health, register
 from snsnode.transport.servers import bind, make_server
 
 GRACE_S = 0.5  # Connects that wait for a server are ended after this; clients ask again
 LOCK_WAIT_S = 1.0
-TABLE_MAX_BYTES = 1024 * 1024  # another router's table: a thousand servers, of at most 350 bytes each
+TABLE_MAX_BYTES = (
+    2 * 1024 * 1024
+)  # another router's table: as many servers as a spec has, of at most 350 bytes each
 
 
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
@@ -34,7 +37,8 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
             raise Unavailable(
                 f"cannot run the router of {config.vm}: it was stopped; 'snsctl start router' starts it"
             )
-        service = RouterService(config, answers)
+        spec = SpecFile(vm_dir, config)
+        service = RouterService(config, spec.read(), answers)
         server.add(router_pb2_grpc.add_RouterServicer_to_server, service)
         health = Health("sns.v1.Router")
         register(health, server)
@@ -46,7 +50,8 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
             ("leases", service.run()),
             ("exchange", service.exchange()),
             ("keep", keep_role(vm_dir, lock, stop)),
-            ("config", follow_config(vm_dir, service.update)),
+            ("config", follow_config(vm_dir, spec.update)),
+            ("spec", spec.follow(service.update)),
         )
         health.set(False)
         journal.write("router-ended", cause="asked to stop")

@@ -3,8 +3,9 @@
 Called by ``service``, by ``merge`` for what other routers say, and by simulators; it has no clock, socket or log.
 Invariants:
 
-R1  **Epochs never fall.** What is said of a server below its known epoch changes nothing, and neither does
-    a crash far above it: its VM could never register again.
+R1  **Epochs never fall, and do not leap.** What is said of a server below its known epoch changes nothing. The
+    epoch of a server that is not known, and one far above the known epoch, count only when that very server has
+    confirmed them: anybody could say them, and the real server could never register again.
 R2  **The choice is sticky.** The available server stays so until it crashed, leaves or is suspect, or another
     router or an operator made another one available later: that one has a higher *claim*.
 R3  **A lease that runs out makes a server SUSPECT and never drops it**: the last one is offered all the same.
@@ -14,13 +15,17 @@ R5  **Claims never fall.** Whoever is made available here gets a claim above all
     theirs to every router, so one that begins, or was cut off, finds the latest choice; among equal claims names
     decide, in every router alike. A router that just began grants none: it does not know yet what was before.
 R6  **A server that keeps crashing is offered last** for a growing while, unless it is the only one.
+R7  **There are only servers of the spec**, each with the address that the spec gives it.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, Protocol
 
 from snsnode.base.ids import Epoch, VmName
+from snsnode.node.cluster import canonical
+from snsnode.node.config import Endpoint
 from snsnode.router import flapping, offers
 from snsnode.router.flapping import NEVER_S
 from snsnode.router.offers import Offers
@@ -28,9 +33,9 @@ from snsnode.router.offers import Offers
 LATE_S = 0.5  # a look at the leases that comes so late says that the router itself did not run
 RENEWS_WITHIN = 0.65  # of a lease: a server that can reach us renews twice in each, and three times by default
 RECALL_S = 2.0  # so long a router that just began grants no claim: masters ask about each second
-CRASH_LEAP = 1_000  # nobody restarted so often unheard: a report of a crash so far ahead is an error or a lie
-CLAIM_LEAP = 2**32  # nor did anybody choose so often: one lie of this size still leaves room for 2**30 others
-SERVERS_MAX = 1_000  # names; a refused one has never been offered to anybody
+EPOCH_LEAP = 1_000  # nobody restarted so often unheard: what is so far ahead is an error or a lie
+CLAIM_LEAP = 1_000  # nor did anybody choose so often
+CLAIM_LEAP_CONFIRMED = 2**32  # by the server: one lie of this size still leaves room for 2**30 others
 
 
 class ServerState(Enum):
@@ -40,6 +45,22 @@ class ServerState(Enum):
     STANDBY = "STANDBY"
     SUSPECT = "SUSPECT"
     DOWN = "DOWN"
+
+
+class Placed(Protocol):
+    """Whatever says that a VM's server is at an address."""
+
+    @property
+    def vm(self) -> VmName:
+        """The VM."""
+
+    @property
+    def address(self) -> str:
+        """An IP address or a host name."""
+
+    @property
+    def port(self) -> int:
+        """A TCP port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +93,9 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All servers ever heard of, by VM, and the one that is available."""
+    """The servers heard of, by VM, and the one that is available; ``members`` are those of the spec."""
 
+    members: Mapping[VmName, Endpoint] = field(default_factory=dict)
     servers: dict[VmName, Server] = field(default_factory=dict)
     available: VmName | None = None
     claim: int = 0  # the highest that was ever known
@@ -120,19 +142,59 @@ class Verdict:
     message: str = ""
 
 
-def register(table: Table, server: Server, lease_s: float, now_s: float) -> tuple[Table, Verdict]:
+def members_of(servers: Iterable[Endpoint]) -> dict[VmName, Endpoint]:
+    """Return ``Table.members`` for the servers of a spec."""
+    return {server.vm: server for server in servers}
+
+
+def admit(table: Table, members: Mapping[VmName, Endpoint], now_s: float) -> Table:
+    """Take a changed spec: who is no longer in it, or at another address, is forgotten (R7)."""
+    table = replace(table, members=members)
+    servers = {vm: server for vm, server in table.servers.items() if is_member(table, server)}
+    if len(servers) == len(table.servers):
+        return table
+    pending = {vm: given for vm, given in table.offers.items() if vm in servers}
+    available = table.available if table.available in servers else None
+    return elect(replace(table, servers=servers, offers=pending, available=available), now_s)
+
+
+def is_member(table: Table, server: Placed) -> bool:
+    """Tell whether the spec has ``server``, at this address and port (R7)."""
+    member = table.members.get(server.vm)
+    if member is None or member.port != server.port:
+        return False
+    return member.address == server.address or canonical(member.address) == canonical(server.address)
+
+
+def is_doubtful(table: Table, server: Server) -> bool:
+    """Tell whether what is said of ``server`` counts only when it has confirmed it itself (R1)."""
+    known = table.servers.get(server.vm)
+    return (
+        known is None
+        or server.epoch > known.epoch + EPOCH_LEAP
+        or (server.epoch >= known.epoch and server.claim > table.claim + CLAIM_LEAP)
+    )
+
+
+def register(
+    table: Table, server: Server, lease_s: float, now_s: float, *, confirmed: bool
+) -> tuple[Table, Verdict]:
     """Take or renew a registration; refused below the known epoch, and at it once that one crashed (R1).
 
     A claim that is beyond belief counts for nothing; the registration itself is taken.
+
+    Args:
+        confirmed: the server at the spec's address said so itself, when it was asked.
     """
     known = table.servers.get(server.vm)
-    refusal = _refusal(table, known, server)
+    refusal = refused(table, server, confirmed=confirmed)
     if refusal is not None:
         return table, refusal
-    claim = believed(table, server.claim)
+    claim = believed(table, server.claim, CLAIM_LEAP_CONFIRMED if confirmed else CLAIM_LEAP)
     renews = known is not None and not known.down
     entry = replace(
         server,
+        address=table.members[server.vm].address,
         claim=claim,
         order=table.registrations,
         lease_s=lease_s,
@@ -164,15 +226,16 @@ def register(table: Table, server: Server, lease_s: float, now_s: float) -> tupl
     return elect(grown, now_s), Verdict(True, server.epoch)
 
 
-def _refusal(table: Table, known: Server | None, server: Server) -> Verdict | None:
-    if known is None:
-        if len(table.servers) < SERVERS_MAX:
+def refused(table: Table, server: Server, *, confirmed: bool) -> Verdict | None:
+    """Return why ``register`` refuses ``server``; None where it takes it."""
+    known = table.servers.get(server.vm)
+    known_epoch = known.epoch if known is not None else Epoch(0)
+    if not is_member(table, server):
+        return Verdict(False, known_epoch, f"the spec has no server {server.vm} at {server.address}:{server.port}")
+    if known is None or server.epoch > known.epoch or (server.epoch == known.epoch and not known.down):
+        if confirmed or not is_doubtful(table, server):
             return None
-        return Verdict(
-            False, Epoch(0), f"{server.vm} is not known, and the table is full: it has {SERVERS_MAX} servers"
-        )
-    if server.epoch > known.epoch or (server.epoch == known.epoch and not known.down):
-        return None
+        return Verdict(False, known_epoch, f"epoch {server.epoch} of {server.vm} was not confirmed")
     what = "crashed" if server.epoch == known.epoch else "was replaced"
     message = f"epoch {server.epoch} of {server.vm} {what}; the known epoch is {known.epoch}"
     return Verdict(False, known.epoch, message)
@@ -193,25 +256,17 @@ def count_offer(table: Table, vm: VmName, now_s: float) -> Table:
     return replace(table, offers=table.offers | {vm: offers.add(table.offers.get(vm, ()), now_s)})
 
 
-def crash(
-    table: Table, vm: VmName, epoch: Epoch, now_s: float, at: tuple[str, int] | None = None
-) -> tuple[Table, Verdict]:
+def crash(table: Table, vm: VmName, epoch: Epoch, now_s: float) -> tuple[Table, Verdict]:
     """Remove a crashed server and promote another; ignored below the known epoch or far above it (R1).
 
-    ``at`` is the address and port of a server whose own machine reports: one that was not heard of is then
-    remembered as dead, or another router's older news would bring it back.
+    One that is not known need not be remembered: it comes back only by its own word.
     """
     known = table.servers.get(vm)
     if known is None:
-        unheard = Verdict(True, epoch, f"{vm} was not registered")
-        if at is None or len(table.servers) >= SERVERS_MAX:
-            return table, unheard
-        entry = fallen(Server(vm, *at, epoch, order=table.registrations), now_s)
-        grown = replace(table, servers=table.servers | {vm: entry}, registrations=table.registrations + 1)
-        return grown, unheard
+        return table, Verdict(True, epoch, f"{vm} was not registered")
     if epoch < known.epoch:
         return table, Verdict(False, known.epoch, f"epoch {epoch} of {vm} was replaced already")
-    if epoch > known.epoch + CRASH_LEAP:
+    if epoch > known.epoch + EPOCH_LEAP:
         message = f"epoch {epoch} of {vm} is too far above the known epoch {known.epoch} to be believed"
         return table, Verdict(False, known.epoch, message)
     if known.down and epoch == known.epoch:
@@ -282,9 +337,9 @@ def _prolonged(server: Server, now_s: float) -> Server:
     return replace(server, lease_until_s=max(server.lease_until_s, now_s + server.lease_s))
 
 
-def believed(table: Table, claim: int) -> int:
-    """Return ``claim``, or 0 where it is beyond belief."""
-    return claim if claim <= table.claim + CLAIM_LEAP else 0
+def believed(table: Table, claim: int, leap: int = CLAIM_LEAP) -> int:
+    """Return ``claim``, or 0 where it is beyond belief: more than ``leap`` above all that are known."""
+    return claim if claim <= table.claim + leap else 0
 
 
 def elect(table: Table, now_s: float) -> Table:

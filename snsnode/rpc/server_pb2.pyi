@@ -110,6 +110,7 @@ class KeepAliveReply(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     CLAIM_FIELD_NUMBER: _builtins.int
     GRANTED_CLAIM_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
     accepted: _builtins.bool
     message: _builtins.str
     """why not, in words"""
@@ -129,6 +130,10 @@ class KeepAliveReply(_message.Message):
     """from a router: the highest claim that it knows of any server"""
     granted_claim: _builtins.int
     """from a router: this server's own claim, to be carried in its registrations"""
+    @_builtins.property
+    def server(self) -> Global___ServerInfo:
+        """from a master, on its port: what it registers with, for a router that was told of it"""
+
     def __init__(
         self,
         *,
@@ -142,10 +147,11 @@ class KeepAliveReply(_message.Message):
         progress: _builtins.int = ...,
         claim: _builtins.int = ...,
         granted_claim: _builtins.int = ...,
+        server: Global___ServerInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "claim", b"claim", "epoch", b"epoch", "granted_claim", b"granted_claim", "lease_ms", b"lease_ms", "message", b"message", "pid", b"pid", "progress", b"progress", "start_ticks", b"start_ticks", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "claim", b"claim", "epoch", b"epoch", "granted_claim", b"granted_claim", "lease_ms", b"lease_ms", "message", b"message", "pid", b"pid", "progress", b"progress", "server", b"server", "start_ticks", b"start_ticks", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

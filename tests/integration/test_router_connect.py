@@ -10,7 +10,7 @@ from snsnode.router import service as services
 from snsnode.rpc import server_pb2
 from snsnode.transport.status import ERROR_KEY
 from tests.bounds import bounded_in_time, nothing_left_behind
-from tests.router_rig import refusal, routing
+from tests.router_rig import refusal, routing, spec
 
 __all__ = ["bounded_in_time", "nothing_left_behind"]
 
@@ -24,7 +24,7 @@ async def test_without_a_server_a_client_is_told_so() -> None:
 
 
 async def test_a_client_gets_the_available_server() -> None:
-    async with routing() as router:
+    async with routing(servers=spec(vm2=("127.0.0.1", 3021))) as router:
         await router.register("vm2", 3, port=3021, clients=4)
         info = await router.connect()
         assert (info.vm, info.hostname, info.port, info.epoch) == ("vm2", "127.0.0.1", 3021, 3)

@@ -14,7 +14,7 @@ from snsnode.transport.servers import bind, make_server
 from tests.bounds import bounded_in_time, nothing_left_behind
 from tests.eventually import eventually_async
 from tests.ports import free_port
-from tests.router_rig import STEP_S, routing
+from tests.router_rig import STEP_S, routing, spec
 
 __all__ = ["bounded_in_time", "nothing_left_behind"]
 
@@ -34,7 +34,7 @@ async def serving() -> AsyncIterator[int]:
 
 
 async def test_a_report_that_the_probe_confirms_moves_on() -> None:
-    async with routing() as router:
+    async with routing(servers=spec(vm2=("127.0.0.1", 3020), vm3=("127.0.0.1", 3030))) as router:
         await router.register("vm2")
         await router.register("vm3", port=3030)
         given = await router.connect()
@@ -132,8 +132,12 @@ async def test_a_client_that_gives_up_takes_no_others_probe_with_it() -> None:
 
 
 async def test_the_real_probe_tells_the_living_from_the_dead() -> None:
-    async with routing(real_probe=True) as router, serving() as port:
-        await router.register("vm2", port=free_port())
+    nobody = free_port()
+    async with (
+        serving() as port,
+        routing(real_probe=True, servers=spec(vm2=("127.0.0.1", nobody), vm3=("127.0.0.1", port))) as router,
+    ):
+        await router.register("vm2", port=nobody)
         await router.register("vm3", port=port)
         given = await router.connect()
         moved = await router.connect(unreachable=given)

@@ -11,9 +11,11 @@ from snsnode.rpc import router_pb2, server_pb2
 from snsnode.transport.status import ERROR_KEY
 from tests.bounds import bounded_in_time, nothing_left_behind
 from tests.eventually import eventually_async
-from tests.router_rig import SILENCE_S, STEP_S, refusal, routing
+from tests.router_rig import SILENCE_S, STEP_S, refusal, routing, spec
 
 __all__ = ["bounded_in_time", "nothing_left_behind"]
+
+ELSEWHERE = spec(vm2=("192.0.2.7", 3020))
 
 
 async def test_a_registration_is_answered_with_its_lease_and_its_state() -> None:
@@ -71,54 +73,56 @@ async def test_a_lease_that_runs_out_makes_suspect_and_drops_nobody() -> None:
         assert (await router.connect()).state == server_pb2.SERVER_STATE_SUSPECT
 
 
-async def test_a_crash_that_another_machine_reports_is_probed() -> None:
-    async with routing() as router:
+async def test_a_crash_that_another_machine_reports_is_a_hint_that_can_raise_doubts_at_most() -> None:
+    async with routing(servers=ELSEWHERE) as router:
         await router.register("vm2", hostname="192.0.2.7")
         router.probe.answer = True
-        reply = await router.crash("vm2")
-        assert (reply.accepted, reply.epoch) == (False, 1)
-        assert reply.message == "reported by another machine, and not confirmed by a probe"
+        error = await refusal(router.crash("vm2", hostname="192.0.2.7"))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert (error.details() or "").endswith("reported by another machine, and is not confirmed by a probe")
         assert await router.states() == {"vm2": "AVAILABLE"}
         assert router.probe.asked == ["192.0.2.7:3020"]
         router.probe.answer = False
-        assert (await router.crash("vm2")).accepted
-        assert await router.states() == {"vm2": "DOWN"}
+        reply = await router.crash("vm2", hostname="192.0.2.7")
+        assert not reply.accepted
+        assert reply.message == "reported by another machine: it is silent, and doubted"
+        assert await router.states() == {"vm2": "SUSPECT"}
 
 
 async def test_a_crash_that_its_own_machine_reports_is_not_probed() -> None:
-    async with routing() as router:
+    async with routing(servers=spec(vm2=("localhost", 3020))) as router:
         await router.register("vm2", hostname="localhost")
-        assert (await router.crash("vm2")).accepted
+        assert (await router.crash("vm2", hostname="localhost")).accepted
+        assert await router.states() == {"vm2": "DOWN"}
         assert router.probe.asked == []
 
 
-async def test_a_crash_of_a_stranger_is_remembered_only_where_its_own_machine_reports_it() -> None:
+async def test_a_crash_of_one_that_is_not_known_leaves_nothing() -> None:
     async with routing() as router:
-        elsewhere = server_pb2.ServerInfo(vm="vm9", hostname="192.0.2.7", port=3020, epoch=1)
-        assert (await router.stub.Crash(elsewhere, timeout=STEP_S)).accepted
+        assert (await router.crash("vm2", 2**61)).accepted
         assert await router.states() == {}
-        assert (await router.crash("vm2")).accepted
-        assert await router.states() == {"vm2": "DOWN"}
+        assert (await router.register("vm2", 1)).accepted
 
 
 async def test_a_hint_does_not_hit_the_successor() -> None:
-    async with routing() as router:
+    async with routing(servers=ELSEWHERE) as router:
         await router.register("vm2", 1, hostname="192.0.2.7")
         router.probe.may_answer.clear()
-        hint = asyncio.ensure_future(router.crash("vm2", 2))
+        hint = asyncio.ensure_future(router.crash("vm2", 1, hostname="192.0.2.7"))
         await eventually_async(lambda: router.probe.asked, within_s=STEP_S)
         await router.register("vm2", 2, hostname="192.0.2.7")
         assert not (await hint).accepted
         assert await router.states() == {"vm2": "AVAILABLE"}
 
 
-async def test_another_machine_raises_no_epoch_of_one_who_is_down() -> None:
-    async with routing() as router:
+async def test_another_machine_raises_no_epoch() -> None:
+    async with routing(servers=ELSEWHERE) as router:
         await router.register("vm2", 1, hostname="192.0.2.7")
-        assert (await router.crash("vm2", 1)).accepted
-        assert (await router.crash("vm2", 1)).accepted
-        assert not (await router.crash("vm2", 9)).accepted
-        assert (await router.register("vm2", 2)).accepted
+        for epoch in (2, 9, 2**61):
+            error = await refusal(router.crash("vm2", epoch, hostname="192.0.2.7"))
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert router.probe.asked == []
+        assert (await router.register("vm2", 2, hostname="192.0.2.7")).accepted
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from snsnode.router.merge import News, join, merge
 from snsnode.router.table import Table, expire
 from tests.property.test_router_table import LEASE_S, Happened, Register, happen, histories
 from tests.table_rig import news_of
+from tests.table_rig import table as new_table
 
 VMS = [VmName("vm2"), VmName("vm3"), VmName("vm4")]
 
@@ -26,8 +27,8 @@ def news(vms: st.SearchStrategy[VmName]) -> st.SearchStrategy[News]:
         heard_s=st.one_of(st.just(NEVER_S), st.floats(0.0, 20.0)),
         leaving=st.booleans(),
         clients=st.integers(0, 3),
-        address=st.sampled_from(["127.0.0.1", "192.0.2.7"]),
-        port=st.sampled_from([3020, 3030]),
+        address=st.sampled_from(["127.0.0.1", "::ffff:127.0.0.1"]),
+        port=st.just(3020),
     )
 
 
@@ -72,7 +73,7 @@ def known(table: Table) -> dict[VmName, News]:
 
 def beginning() -> Table:
     """Return the table of a router that just began: it grants no claims, so that merging is all there is."""
-    return Table(started_s=0.0)
+    return new_table(started_s=0.0)
 
 
 @given(histories, told, told)
@@ -96,12 +97,12 @@ def test_merging_is_commutative_and_idempotent(
 def test_merging_drops_nobody_and_lets_nothing_fall(
     history: list[tuple[Happened, float]], news: list[News], begins: bool
 ) -> None:
-    table, now_s = Table(started_s=0.0 if begins else None), 0.0
+    table, now_s = new_table(started_s=0.0 if begins else None), 0.0
     for what, gap_s in history:
         now_s += gap_s
         table = happen(table, what, now_s)
     after = merge(table, news, LEASE_S, now_s)
-    assert set(after.servers) == set(table.servers) | {piece.vm for piece in news}
+    assert set(after.servers) == set(table.servers)
     assert after.claim >= table.claim
     for vm, before in table.servers.items():
         now = after.servers[vm]
@@ -122,7 +123,7 @@ def test_routers_that_exchange_come_to_one_choice(
     """Each heard something else; then they exchange, in any order, until nothing changes."""
     tables = []
     for history, _ in apart:
-        table, now_s = Table(), 0.0
+        table, now_s = new_table(), 0.0
         for what, gap_s in history:
             now_s += gap_s
             table = happen(table, what, now_s)
@@ -146,7 +147,7 @@ def test_one_who_registers_elsewhere_is_not_doubted_here(
     history: list[tuple[Happened, float]], ago_s: float
 ) -> None:
     me = VmName("vm9")
-    table, now_s = happen(Table(), Register(me, 1, leaving=False, clients=0), 0.0), 0.0
+    table, now_s = happen(new_table(), Register(me, 1, leaving=False, clients=0), 0.0), 0.0
     mine = news_of(table)[0]
     for what, gap_s in history:
         for _ in range(10):

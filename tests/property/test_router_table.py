@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from snsnode.base.ids import Epoch, VmName
 from snsnode.router.table import LATE_S, Server, ServerState, Table, crash, expire, register, suspect
+from tests.table_rig import table as new_table
 
 LEASE_S = 9.0
 VMS = [VmName("vm2"), VmName("vm3"), VmName("vm4")]
@@ -67,7 +68,7 @@ def happen(table: Table, what: Happened, now_s: float) -> Table:
                 clients=clients,
                 claim=claim,
             )
-            return register(table, server, LEASE_S, now_s)[0]
+            return register(table, server, LEASE_S, now_s, confirmed=True)[0]
         case Crash(vm, epoch):
             return crash(table, vm, Epoch(epoch), now_s)[0]
         case Suspect(vm, epoch):
@@ -80,7 +81,7 @@ def happen(table: Table, what: Happened, now_s: float) -> Table:
 def test_epochs_never_fall_and_the_dead_stay_dead(
     history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
 ) -> None:
-    table, now_s = Table(selection=selection), 0.0
+    table, now_s = new_table(selection=selection), 0.0
     fallen: set[tuple[VmName, int]] = set()
     for what, gap_s in history:
         now_s += gap_s
@@ -104,7 +105,7 @@ def test_epochs_never_fall_and_the_dead_stay_dead(
 def test_whoever_lives_is_offered_and_nobody_dead(
     history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
 ) -> None:
-    table, now_s = Table(selection=selection), 0.0
+    table, now_s = new_table(selection=selection), 0.0
     for what, gap_s in history:
         now_s += gap_s
         table = happen(table, what, now_s)
@@ -122,7 +123,7 @@ def test_whoever_lives_is_offered_and_nobody_dead(
 
 @given(histories, st.booleans())
 def test_the_choice_is_sticky(history: list[tuple[Happened, float]], begins: bool) -> None:
-    table, now_s = Table(started_s=0.0 if begins else None), 0.0
+    table, now_s = new_table(started_s=0.0 if begins else None), 0.0
     for what, gap_s in history:
         now_s += gap_s
         before, table = table, happen(table, what, now_s)
@@ -141,7 +142,7 @@ def test_the_choice_is_sticky(history: list[tuple[Happened, float]], begins: boo
 def test_claims_never_fall_and_the_choice_has_the_highest(
     history: list[tuple[Happened, float]], begins: bool
 ) -> None:
-    table, now_s = Table(started_s=0.0 if begins else None), 0.0
+    table, now_s = new_table(started_s=0.0 if begins else None), 0.0
     for what, gap_s in history:
         now_s += gap_s
         before, table = table, happen(table, what, now_s)
@@ -166,7 +167,7 @@ def test_claims_never_fall_and_the_choice_has_the_highest(
 def test_one_who_is_held_down_is_offered_last(
     history: list[tuple[Happened, float]], selection: Literal["single", "spread"]
 ) -> None:
-    table, now_s = Table(selection=selection), 0.0
+    table, now_s = new_table(selection=selection), 0.0
     for what, gap_s in history:
         now_s += gap_s
         before, table = table, happen(table, what, now_s)
@@ -181,7 +182,7 @@ def test_one_who_is_held_down_is_offered_last(
 
 @given(histories)
 def test_leases_drop_nobody_and_an_absent_router_suspects_nobody(history: list[tuple[Happened, float]]) -> None:
-    table, now_s = Table(), 0.0
+    table, now_s = new_table(), 0.0
     looked_s: float | None = None
     for what, gap_s in history:
         now_s += gap_s
@@ -204,7 +205,7 @@ def test_leases_drop_nobody_and_an_absent_router_suspects_nobody(history: list[t
 def test_one_who_renews_in_time_is_never_suspected(history: list[tuple[Happened, float]]) -> None:
     """Whatever the others do, and however often the router is away."""
     me = VmName("vm9")
-    table, now_s = happen(Table(), Register(me, 1, False, 0), 0.0), 0.0
+    table, now_s = happen(new_table(), Register(me, 1, False, 0), 0.0), 0.0
     for what, gap_s in history:
         for _ in range(10):
             now_s += gap_s / 10

@@ -20,7 +20,13 @@ LOCK_WAIT_S = 2.0  # snsnode/master/run.py
 LOCK_LOOK_S = 0.01
 STORE_TIMEOUT_S = 2.0
 TICK_S = 1.0  # of the hub
-COST_S = {"login": delays.LOGIN_S, "enter": delays.ENTER_S, "post": delays.CALL_S, "probe": delays.CALL_S}
+COST_S = {
+    "login": delays.LOGIN_S,
+    "enter": delays.ENTER_S,
+    "post": delays.CALL_S,
+    "probe": delays.CALL_S,
+    "who": delays.CALL_S,
+}
 
 
 class Master(Process):
@@ -168,6 +174,8 @@ class Master(Process):
         match call.method:
             case "probe":
                 call.reply(not self.leaving.over)
+            case "who":
+                call.reply(self.registrations[0].info())
             case "login":
                 self._login(call)
             case "enter":

@@ -15,28 +15,31 @@ from tests.simulation.machines import Machines
 from tests.simulation.world import Setup
 
 
-def _register_any_epoch(known: Table, server: Server, lease_s: float, now_s: float) -> tuple[Table, Verdict]:
+def _register_any_epoch(
+    known: Table, server: Server, lease_s: float, now_s: float, *, confirmed: bool
+) -> tuple[Table, Verdict]:
     """Take a registration whatever its epoch: as if the server had never been heard of."""
     others = {vm: other for vm, other in known.servers.items() if vm != server.vm}
     before = known.servers.get(server.vm)
     if before is not None and server.epoch < before.epoch:
         known = replace(known, servers=others, available=known.available if known.available in others else None)
-    return table.register(known, server, lease_s, now_s)
+        confirmed = True
+    return table.register(known, server, lease_s, now_s, confirmed=confirmed)
 
 
-def _crash_any_epoch(
-    known: Table, vm: VmName, epoch: Epoch, now_s: float, at: tuple[str, int]
-) -> tuple[Table, Verdict]:
+def _crash_any_epoch(known: Table, vm: VmName, epoch: Epoch, now_s: float) -> tuple[Table, Verdict]:
     """Believe a crash whatever its epoch: as if it were that of the one we know."""
     before = known.servers.get(vm)
     believed = before.epoch if before is not None and epoch < before.epoch else epoch
-    return table.crash(known, vm, believed, now_s, at)
+    return table.crash(known, vm, believed, now_s)
 
 
-def _never_renew(known: Table, server: Server, lease_s: float, now_s: float) -> tuple[Table, Verdict]:
+def _never_renew(
+    known: Table, server: Server, lease_s: float, now_s: float, *, confirmed: bool
+) -> tuple[Table, Verdict]:
     """Take a renewal, and leave the lease as it was."""
     before = known.servers.get(server.vm)
-    after, verdict = table.register(known, server, lease_s, now_s)
+    after, verdict = table.register(known, server, lease_s, now_s, confirmed=confirmed)
     if before is None or before.epoch != server.epoch or before.down:
         return after, verdict
     entry = replace(after.servers[server.vm], lease_until_s=before.lease_until_s)

@@ -33,7 +33,7 @@ class Registration:
         """Register or renew now."""
         self._waits = False
         cancel(self._timer)
-        info = self._info()
+        info = self.info()
 
         def ended(reply: Any, error: SnsError | None) -> None:
             self._ended(info, reply, error)
@@ -103,7 +103,8 @@ class Registration:
         self._waits = True
         self._timer = self._world.clock.after(self._world.setup.interval_s, self._master, self.register)
 
-    def _info(self) -> Server:
+    def info(self) -> Server:
+        """Return what the master registers with."""
         master = self._master
         return Server(
             vm=VmName(master.vm.name),

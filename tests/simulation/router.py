@@ -8,9 +8,11 @@ from snsnode.base.errors import SnsError, Unavailable
 from snsnode.base.ids import Epoch, VmName
 from snsnode.client import moves
 from snsnode.client.rounds import WAIT_MS
+from snsnode.node.config import Endpoint
 from snsnode.router import table as tables
+from snsnode.router.asking import ASK_S
 from snsnode.router.exchange import APART_S, EVERY_MAX_S, LEASE_SHARE
-from snsnode.router.merge import News
+from snsnode.router.merge import News, unsure
 from snsnode.router.service import _is_news
 from tests.simulation import delays
 from tests.simulation.clock import Timer, cancel
@@ -71,8 +73,11 @@ class Router(Server):
         site.lives += 1
         self.life = site.lives
         now_s = self.clock.now_s
-        self.table = tables.Table(selection=self.world.setup.selection, started_s=now_s)
+        members = tables.members_of(Endpoint(VmName(vm), vm, 1) for vm in self.world.vms)
+        self.table = tables.Table(members=members, selection=self.world.setup.selection, started_s=now_s)
         self.crashed: dict[str, int] = {}  # what we believed: the highest epoch of each VM that crashed
+        self._crashes: dict[str, tuple[int, float]] = {}  # the last report of each
+        self._asks: dict[str, list[Callable[[tables.Server | None], None]]] = {}
         self._waiting: dict[Call, tuple[Timer, moves.Server | None]] = {}
         self._probes: dict[tuple[str, int], tuple[moves.Server, list[Callable[[], None]]]] = {}
         self._lines = [Line(self, other) for other in self.world.routers if other is not site]
@@ -123,19 +128,59 @@ class Router(Server):
                 self._connect(call, call.request)
 
     def _register(self, call: Call, server: tables.Server) -> None:
-        machines, silence_s, now_s = self.world.machines, self.world.setup.silence_s, self.clock.now_s
-        table, verdict = machines.register(self.table, server, silence_s, now_s)
+        """Take a registration; ask the server itself where it may not be believed."""
         self.world.ledger.count_registration(self)
+        is_refused = tables.refused(self.table, server, confirmed=True) is not None
+        if is_refused or not tables.is_doubtful(self.table, server):
+            self._answer(call, server, confirmed=False)
+            return
+
+        def ended(own: tables.Server | None) -> None:
+            if own is None or own.epoch != server.epoch:
+                call.refuse(Unavailable("it does not confirm this epoch"))
+            else:
+                self._answer(call, own, confirmed=True)
+
+        self._ask(server.vm, ended)
+
+    def _ask(self, vm: str, then: Callable[[tables.Server | None], None]) -> None:
+        """Ask a server who it is, once for all who want to know."""
+        if vm in self._asks:
+            self._asks[vm].append(then)
+            return
+        self._asks[vm] = [then]
+        asked_s = self.clock.now_s
+
+        def ended(own: Any, error: SnsError | None) -> None:
+            crashed, at_s = self._crashes.get(vm, (0, -1.0))
+            own = None if own is not None and at_s >= asked_s and crashed >= own.epoch else own
+            for each in self._asks.pop(vm):
+                each(own)
+
+        self.world.network.call(self, self.world.vms[vm].port, "who", None, ASK_S, ended)
+
+    def _take_own_word(self, own: tables.Server | None) -> None:
+        if own is not None and tables.refused(self.table, own, confirmed=True) is None:
+            self._renew(own, confirmed=True)
+
+    def _renew(self, server: tables.Server, *, confirmed: bool) -> tables.Verdict:
+        machines, silence_s, now_s = self.world.machines, self.world.setup.silence_s, self.clock.now_s
+        table, verdict = machines.register(self.table, server, silence_s, now_s, confirmed=confirmed)
         if verdict.accepted:
             self.world.ledger.renewed(self, server, now_s)
         self._set(table)
+        return verdict
+
+    def _answer(self, call: Call, server: tables.Server, *, confirmed: bool) -> None:
+        verdict = self._renew(server, confirmed=confirmed)
         mine = self.table.servers.get(server.vm)
         state = self.table.state_of(mine) if mine is not None else None
         claim = mine.claim if mine is not None else 0
         call.reply((verdict.accepted, verdict.epoch, state, self.table.claim, claim))
 
     def _crash(self, call: Call, vm: str, epoch: int) -> None:
-        table, verdict = self.world.machines.crash(self.table, VmName(vm), Epoch(epoch), self.clock.now_s, (vm, 1))
+        self._crashes[vm] = (epoch, self.clock.now_s)
+        table, verdict = self.world.machines.crash(self.table, VmName(vm), Epoch(epoch), self.clock.now_s)
         if verdict.accepted:
             self.crashed[vm] = max(epoch, self.crashed.get(vm, 0))
         self._set(table)
@@ -226,6 +271,9 @@ class Router(Server):
         shift_s = at_s - told_s
         news = [replace(each, heard_s=each.heard_s + shift_s) for each in told] if shift_s else told
         self._set(self.world.machines.merge(self.table, news, self.world.setup.silence_s, self.clock.now_s))
+        for vm in unsure(self.table, news):
+            if vm not in self._asks:
+                self._ask(vm, self._take_own_word)
 
     def _wake(self) -> None:
         """Serve those who wait for a server, and those whose probe the table has answered."""

@@ -1,13 +1,19 @@
 """The router's table: claims decide, and never fall (R5)."""
 
+from dataclasses import replace
+
 import pytest
 
+from snsnode.base.ids import Epoch
 from snsnode.router.table import (
     CLAIM_LEAP,
+    CLAIM_LEAP_CONFIRMED,
     RECALL_S,
-    Table,
+    Server,
+    is_doubtful,
+    register,
 )
-from tests.table_rig import LEASE_S, A, B, C, Router
+from tests.table_rig import LEASE_S, A, B, C, Router, table
 
 
 def test_whoever_is_made_available_gets_the_highest_claim() -> None:
@@ -74,10 +80,21 @@ def test_one_who_leaves_or_is_suspect_takes_nothing_by_its_claim() -> None:
 def test_a_claim_beyond_belief_is_none() -> None:
     router = Router()
     router.register(A)
-    assert router.register(B, claim=1 + CLAIM_LEAP + 1).accepted
+    assert router.register(B, claim=1 + CLAIM_LEAP_CONFIRMED + 1).accepted
     assert (router.offered, router.table.claim, router.claims()[B]) == (A, 1, 0)
-    router.register(B, claim=1 + CLAIM_LEAP)
+    router.register(B, claim=1 + CLAIM_LEAP_CONFIRMED)
     assert router.offered == B
+
+
+def test_a_claim_that_leaps_counts_only_when_it_is_confirmed() -> None:
+    router = Router()
+    router.register(A)
+    router.register(B)
+    leaps = Server(B, "127.0.0.1", 3020, Epoch(1), claim=1 + CLAIM_LEAP + 1)
+    assert is_doubtful(router.table, leaps)
+    after, verdict = register(router.table, leaps, LEASE_S, router.now_s, confirmed=False)
+    assert (verdict.accepted, after) == (False, router.table)
+    assert not is_doubtful(router.table, replace(leaps, claim=1 + CLAIM_LEAP))
 
 
 def test_a_router_that_just_began_finds_the_choice_in_any_order() -> None:
@@ -114,7 +131,7 @@ def test_spread_grants_no_claims() -> None:
 
 def test_the_end_of_the_beginning_grants_one_claim_though_a_lease_runs_out_with_it() -> None:
     router = Router(begins=True)
-    router.table = Table(started_s=router.now_s)  # nobody looked at it yet
+    router.table = table(started_s=router.now_s)  # nobody looked at it yet
     router.register(A)
     router.now_s += LEASE_S
     router.register(B)

@@ -1,25 +1,27 @@
 """What routers take from each other, event by event."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from snsnode.base.ids import Epoch, VmName
 from snsnode.router.flapping import HOLD_FIRST_S, NEVER_S
-from snsnode.router.merge import News, merge
-from snsnode.router.table import CLAIM_LEAP, RECALL_S, SERVERS_MAX, Server, Table, crash, expire, register, suspect
+from snsnode.router.merge import News, merge, unsure
+from snsnode.router.table import CLAIM_LEAP, EPOCH_LEAP, RECALL_S, Server, Table, crash, expire, register, suspect
 from snsnode.router.wire import info_of, told_of
 from snsnode.rpc import router_pb2
 from tests.table_rig import news_of
+from tests.table_rig import table as new_table
 
 LEASE_S = 9.0
 A, B = VmName("vm2"), VmName("vm3")
 
 
 def registered(*servers: Server, now_s: float = 0.0) -> Table:
-    table = Table()
+    table = new_table()
     for server in servers:
-        table, verdict = register(table, server, LEASE_S, now_s)
+        table, verdict = register(table, server, LEASE_S, now_s, confirmed=True)
         assert verdict.accepted
     return table
 
@@ -33,14 +35,16 @@ def news(vm: VmName = A, epoch: int = 1, down: bool = False, claim: int = 0, hea
 
 
 def test_only_what_it_heard_itself_is_told_with_an_age() -> None:
-    table = merge(registered(server(A), now_s=5.0), [news(B, heard_s=4.0)], LEASE_S, 5.0)
+    table = registered(server(B), now_s=1.0)
+    table = register(table, server(A), LEASE_S, 5.0, confirmed=True)[0]
+    table = merge(table, [news(B, epoch=2, heard_s=4.0)], LEASE_S, 5.0)
     assert {piece.vm: piece.heard_s for piece in news_of(table)} == {A: 5.0, B: NEVER_S}
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.9])
 def test_news_that_are_sent_to_and_fro_keep_no_dead_server_alive(delay_s: float) -> None:
     """Each of two routers takes the other's news as later by the delay of the message."""
-    one, other = registered(server()), Table()
+    one, other = registered(server()), registered(server(epoch=0))
     now_s = 0.0
     while now_s < LEASE_S + 2 * (1.0 + delay_s) + RECALL_S:
         told = [
@@ -53,10 +57,37 @@ def test_news_that_are_sent_to_and_fro_keep_no_dead_server_alive(delay_s: float)
     assert one.servers[A].suspect and other.servers[A].suspect
 
 
-def test_one_that_is_new_here_has_time_to_register() -> None:
-    """Its lease with the other router may be about to run out, for reasons of that router's own."""
-    table = merge(Table(looked_s=100.0), [news(heard_s=100.0 - LEASE_S), news(B, heard_s=100.0)], LEASE_S, 100.0)
-    assert table.servers[A].lease_until_s == 100.0 + RECALL_S
+def test_a_new_incarnation_that_another_router_knows_has_time_to_register_here() -> None:
+    began = replace(registered(server(A), server(B), now_s=100.0), looked_s=100.0)
+    table = merge(began, [news(epoch=2, heard_s=100.0 - LEASE_S)], LEASE_S, 109.5)
+    assert table.servers[A].lease_until_s == 109.5 + RECALL_S
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_one_that_is_not_known_here_is_not_taken_from_another_router_but_asked(down: bool) -> None:
+    table = registered(server(B))
+    told = [news(A, epoch=2**61, down=down)]
+    assert merge(table, told, LEASE_S, 1.0) is table
+    assert unsure(table, told) == ([] if down else [A])
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_an_epoch_that_leaps_is_not_taken_from_another_router_but_asked(down: bool) -> None:
+    table = registered(server(A, epoch=5))
+    leaps = [news(A, epoch=5 + EPOCH_LEAP + 1, down=down)]
+    assert merge(table, leaps, LEASE_S, 1.0) is table
+    assert unsure(table, leaps) == ([] if down else [A])
+    steps = [news(A, epoch=5 + EPOCH_LEAP, down=down)]
+    assert merge(table, steps, LEASE_S, 1.0).servers[A].epoch == 5 + EPOCH_LEAP
+    assert unsure(table, steps) == []
+
+
+@pytest.mark.parametrize("wrong", [{"vm": VmName("vm99")}, {"address": "192.0.2.7"}, {"port": 3021}])
+def test_what_the_spec_lacks_is_taken_from_no_router(wrong: dict[str, Any]) -> None:
+    table = registered(server(A))
+    told = [replace(news(A, epoch=2, claim=5), **wrong)]
+    assert merge(table, told, LEASE_S, 1.0) is table
+    assert unsure(table, told) == []
 
 
 def test_a_suspicion_ends_with_news_that_are_later_than_it() -> None:
@@ -68,7 +99,7 @@ def test_a_suspicion_ends_with_news_that_are_later_than_it() -> None:
 def test_the_dead_of_another_router_are_dead_here_and_another_is_chosen() -> None:
     table = merge(registered(server(A), server(B)), [news(A, down=True)], LEASE_S, 1.0)
     assert (table.servers[A].down, table.available) == (True, B)
-    refused = register(table, server(A), LEASE_S, 2.0)[1]
+    refused = register(table, server(A), LEASE_S, 2.0, confirmed=True)[1]
     assert not refused.accepted
 
 
@@ -101,25 +132,15 @@ def test_a_claim_beyond_belief_is_none_from_a_router_either() -> None:
 
 def test_a_claim_above_all_others_ends_a_hold_down() -> None:
     table = registered(server(A), server(B))
-    table = register(crash(table, B, Epoch(1), 1.0)[0], server(B, epoch=2), LEASE_S, 1.0)[0]
+    table = register(crash(table, B, Epoch(1), 1.0)[0], server(B, epoch=2), LEASE_S, 1.0, confirmed=True)[0]
     assert table.servers[B].held_s > 1.0
     table = merge(table, [news(B, epoch=2, claim=table.claim + 1, heard_s=1.0)], LEASE_S, 1.0)
     assert table.available == B
 
 
-def test_a_full_table_takes_no_more_names() -> None:
-    table = merge(Table(), [news(VmName(f"a{number}")) for number in range(SERVERS_MAX + 5)], LEASE_S, 1.0)
-    assert len(table.servers) == SERVERS_MAX
-
-
-def test_older_news_of_one_whose_crash_was_reported_first_do_not_bring_it_back() -> None:
-    began, _ = crash(Table(), A, Epoch(4), 1.0, ("127.0.0.1", 3020))
-    assert merge(began, [news(A, epoch=4, heard_s=0.9)], LEASE_S, 1.1).servers[A].down
-    assert not merge(began, [news(A, epoch=5, heard_s=1.1)], LEASE_S, 1.2).servers[A].down
-
-
 def test_over_the_wire_a_table_tells_just_that() -> None:
-    table = merge(registered(server(A), now_s=5.0), [news(B, heard_s=4.0, claim=7)], LEASE_S, 5.0)
-    table = crash(table, VmName("vm9"), Epoch(3), 5.5, ("127.0.0.1", 3090))[0]
+    table = registered(server(A), server(B), now_s=5.0)
+    table = merge(table, [news(B, epoch=2, heard_s=4.0, claim=7)], LEASE_S, 5.0)
+    table = crash(table, B, Epoch(1), 5.5)[0]
     reply = router_pb2.TableReply(servers=[info_of(table, each, 6.25) for each in table.servers.values()])
     assert told_of(reply, 6.25) == list(news_of(table))

@@ -33,6 +33,19 @@ async def test_a_caller_is_known_by_its_address(peer: str, address: str, same: b
     assert await Machines().is_from(peer, address) is same
 
 
+async def test_a_machine_calls_from_any_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_is_here", {"10.0.0.2", "10.0.0.3", peers.HERE}.__contains__)
+    for peer in ("ipv4:10.0.0.2:50123", "ipv4:127.0.0.1:50123"):
+        assert await Machines().is_from(peer, "10.0.0.3")
+        assert not await Machines().is_from(peer, "10.0.0.4")
+    assert not await Machines().is_from("ipv4:10.0.0.4:50123", "10.0.0.3")
+
+
+def test_this_machine_knows_its_own_addresses() -> None:
+    assert peers._is_here(peers.HERE)
+    assert not peers._is_here("192.0.2.7") and not peers._is_here("2001:db8::7")
+
+
 class Resolver:
     """Stands for getaddrinfo, for no test may ask a real resolver."""
 
@@ -55,6 +68,30 @@ async def test_a_caller_is_known_by_the_name_of_its_machine(monkeypatch: pytest.
     assert not await machines.is_from("ipv4:10.0.0.3:50123", "vm2")
     assert not await machines.is_from("ipv4:10.0.0.3:50123", "vm3")
     assert resolver.asked == ["vm2", "vm3"]  # and what was said is kept for a while
+
+
+async def test_many_names_take_a_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that is silent holds a thread for each name that waits for it: not one for each name."""
+    monkeypatch.setattr(peers, "LOOKUP_S", 0.05)
+    may_answer = threading.Event()
+    names = {f"vm{number}.example": [f"10.0.0.{number}"] for number in range(1, 60)}
+    resolver = Resolver(**names)
+
+    def slow(name: str, *more: Any, **named: Any) -> list[Any]:
+        may_answer.wait(10)
+        return resolver(name, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    machines = Machines()
+    assert not any(await asyncio.gather(*(machines.is_from("ipv4:10.0.0.2:50123", name) for name in names)))
+    assert sum(thread.name == "look-up" for thread in threading.enumerate()) == peers.LOOKUPS_AT_ONCE
+    may_answer.set()
+    await eventually_async(lambda: _all_asked(resolver, names), within_s=10)
+    assert await machines.is_from("ipv4:10.0.0.7:50123", "vm7.example")
+
+
+async def _all_asked(resolver: "Resolver", names: dict[str, list[str]]) -> bool:
+    return len(resolver.asked) == len(names)
 
 
 async def test_many_callers_make_one_lookup_and_a_slow_one_holds_up_nobody_for_long(

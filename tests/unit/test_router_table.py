@@ -1,16 +1,21 @@
-"""The router's table, event by event: epochs never fall (R1), the choice is sticky (R2), and it is bounded."""
+"""The router's table, event by event: epochs never fall (R1), the choice is sticky (R2), the spec counts (R7)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from snsnode.base.ids import Epoch, VmName
+from snsnode.node.config import Endpoint
 from snsnode.router.table import (
-    CRASH_LEAP,
-    SERVERS_MAX,
+    EPOCH_LEAP,
     Server,
     ServerState,
-    Table,
     Verdict,
-    crash,
+    admit,
+    register,
 )
-from tests.table_rig import A, B, C, Router
+from tests.table_rig import LEASE_S, MEMBERS, A, B, C, Router, table
 
 
 def test_an_empty_table_offers_nobody() -> None:
@@ -71,11 +76,11 @@ def test_a_crash_far_above_the_known_epoch_is_not_believed() -> None:
     router = Router()
     router.register(A, epoch=5)
     before = router.table
-    verdict = router.crash(A, epoch=5 + CRASH_LEAP + 1)
+    verdict = router.crash(A, epoch=5 + EPOCH_LEAP + 1)
     assert (verdict.accepted, verdict.epoch) == (False, 5)
     assert "too far above the known epoch 5" in verdict.message
     assert router.table == before
-    assert router.crash(A, epoch=5 + CRASH_LEAP).accepted
+    assert router.crash(A, epoch=5 + EPOCH_LEAP).accepted
 
 
 def test_the_epoch_of_one_who_is_down_leaps_no_further() -> None:
@@ -103,24 +108,61 @@ def test_the_same_crash_twice_is_one() -> None:
     assert router.table == before
 
 
-def test_a_crash_of_a_stranger_is_taken_for_granted() -> None:
+def test_a_crash_of_one_that_is_not_known_is_taken_for_granted_and_leaves_nothing() -> None:
     router = Router()
     assert router.crash(A, epoch=3).accepted
     assert router.states() == {}
 
 
-def test_a_crash_that_a_strangers_own_machine_reports_is_remembered() -> None:
+def test_one_that_is_not_known_counts_only_when_it_has_confirmed_itself() -> None:
+    empty = table()
+    for epoch in (1, 2**61):
+        server = Server(A, "127.0.0.1", 3020, Epoch(epoch))
+        after, verdict = register(empty, server, LEASE_S, 0.0, confirmed=False)
+        assert after is empty
+        assert (verdict.accepted, verdict.epoch) == (False, 0)
+        after, verdict = register(empty, server, LEASE_S, 0.0, confirmed=True)
+        assert verdict.accepted and after.servers[A].epoch == epoch
+
+
+def test_an_epoch_that_leaps_counts_only_when_it_is_confirmed() -> None:
     router = Router()
-    router.table, verdict = crash(router.table, A, Epoch(3), router.now_s, ("127.0.0.1", 3020))
-    assert verdict.accepted
-    assert router.states() == {A: ServerState.DOWN}
-    assert not router.register(A, epoch=3).accepted
-    assert router.register(A, epoch=4).accepted
+    router.register(A, epoch=5)
+    before = router.table
+    leaps = Server(A, "127.0.0.1", 3020, Epoch(5 + EPOCH_LEAP + 1))
+    after, verdict = register(before, leaps, LEASE_S, router.now_s, confirmed=False)
+    assert after is before
+    assert (verdict.accepted, verdict.epoch) == (False, 5)
+    steps = replace(leaps, epoch=Epoch(5 + EPOCH_LEAP))
+    assert register(before, steps, LEASE_S, router.now_s, confirmed=False)[1].accepted
+    assert register(before, leaps, LEASE_S, router.now_s, confirmed=True)[1].accepted
 
 
-def test_a_full_table_remembers_no_stranger() -> None:
-    full = Table(servers={VmName(f"v{n}"): Server(VmName(f"v{n}"), "h", 1, Epoch(1)) for n in range(SERVERS_MAX)})
-    assert crash(full, A, Epoch(3), 0.0, ("127.0.0.1", 3020))[0] is full
+# --- R7: there are only servers of the spec -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [{"vm": VmName("vm99")}, {"address": "127.0.0.2"}, {"port": 3021}])
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_what_the_spec_lacks_cannot_register(wrong: dict[str, Any], confirmed: bool) -> None:
+    router = Router()
+    router.register(A)
+    server = replace(Server(B, "127.0.0.1", 3020, Epoch(1)), **wrong)
+    after, verdict = register(router.table, server, LEASE_S, router.now_s, confirmed=confirmed)
+    assert after is router.table
+    assert not verdict.accepted and "the spec has no server" in verdict.message
+
+
+def test_one_that_left_the_spec_or_moved_is_forgotten_and_another_is_chosen() -> None:
+    router = Router()
+    router.register(A, epoch=7)
+    router.register(B)
+    moved = dict(MEMBERS) | {A: Endpoint(A, "127.0.0.1", 3021)}
+    gone = {vm: place for vm, place in MEMBERS.items() if vm != A}
+    for members in (moved, gone):
+        after = admit(router.table, members, router.now_s)
+        assert (set(after.servers), after.available, after.claim) == ({B}, B, 2)
+    same = admit(router.table, dict(MEMBERS), router.now_s)
+    assert (same.servers, same.available) == (router.table.servers, A)
 
 
 # --- R2: the choice is sticky ---------------------------------------------------------------------------------
@@ -212,16 +254,3 @@ def test_one_who_was_suspect_does_not_take_the_choice_back() -> None:
     router.suspect(A)
     router.register(A, claim=1)
     assert router.offered == B
-
-
-# --- bounds ---------------------------------------------------------------------------------------------------
-
-
-def test_a_full_table_refuses_new_names_and_keeps_the_known() -> None:
-    router = Router()
-    for number in range(SERVERS_MAX):
-        assert router.register(VmName(f"a{number}")).accepted
-    verdict = router.register(VmName("b"))
-    assert (verdict.accepted, verdict.epoch) == (False, 0)
-    assert verdict.message == "b is not known, and the table is full: it has 1000 servers"
-    assert router.register(VmName("a5"), epoch=2).accepted
