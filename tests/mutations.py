@@ -262,9 +262,37 @@ MUTATIONS = (
     Mutation(
         "routers refuse an epoch that was replaced",
         "snsnode/router/table.py",
-        "    if server.epoch > known.epoch or (server.epoch == known.epoch and not known.down):",
+        "    if known is None or server.epoch > known.epoch or (server.epoch == known.epoch and not known.down):",
         "    if True:",
         "tests/unit/test_router_table.py",
+    ),
+    Mutation(
+        "routers take only servers of the spec, at their addresses",
+        "snsnode/router/table.py",
+        "    if not is_member(table, server):",
+        "    if False:",
+        "tests/unit/test_router_table.py",
+    ),
+    Mutation(
+        "an epoch that is not known, or leaps, counts only when it is confirmed",
+        "snsnode/router/table.py",
+        "        if confirmed or not is_doubtful(table, server):",
+        "        if True:",
+        "tests/unit/test_router_table.py",
+    ),
+    Mutation(
+        "an epoch that leaps is taken from no other router",
+        "snsnode/router/merge.py",
+        "    return known is None or news.epoch > known.epoch + EPOCH_LEAP",
+        "    return known is None",
+        "tests/unit/test_router_merge.py",
+    ),
+    Mutation(
+        "what another machine says of a server is asked of that server",
+        "snsnode/router/service.py",
+        "            if not is_own or tables.is_doubtful(self._table, server):",
+        "            if tables.is_doubtful(self._table, server):",
+        "tests/integration/test_router_strangers.py",
     ),
     Mutation(
         "a router that did not run expires nobody",

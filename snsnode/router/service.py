@@ -135,6 +135,11 @@ class RouterService(router_pb2_grpc.RouterServicer):
         """Tell the table to operators."""
         return self._told()
 
+    @property
+    def refusals(self) -> dict[Cause, int]:
+        """How many words were not taken, for each cause."""
+        return dict(self._refusals.counts)
+
     async def run(self) -> None:
         """Watch the leases, and ask servers that others told of, until cancelled."""
         try:
