@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import select
 import stat
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,6 +41,17 @@ def read_bytes(path: Path, bytes_max: int = BYTES_MAX) -> bytes:
     if len(content) > bytes_max:  # it grew meanwhile, or is one of /proc, which have no size
         raise Damaged(f"it has more than {bytes_max} bytes")
     return content
+
+
+def read_given(path: Path, bytes_max: int, within_s: float) -> bytes:
+    """Return at most ``bytes_max`` of what a person names: also what a pipe (``<(command)``) or a device gives.
+
+    Raises:
+        Damaged: it is a folder or a socket, or a pipe whose writer is silent for ``within_s``.
+        OSError: it is not there, or may not be read.
+    """
+    with contextlib.closing(_Open(path, is_file=False)) as file:
+        return file.read(bytes_max, within_s)
 
 
 def read_tail(path: Path, bytes_max: int, *, since: int = 0) -> bytes:
@@ -99,9 +111,9 @@ def parse_object(text: str, *, surrogates: bool = False) -> dict[str, Any]:
 
 
 class _Open:
-    """A regular file, open for reading."""
+    """A file, open for reading; a regular one, or (not ``is_file``) also a pipe or a device."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_file: bool = True) -> None:
         # Without waiting: the opening of a pipe waits for a writer, that of some devices for a cable.
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -113,20 +125,38 @@ class _Open:
             raise
         found = os.fstat(self.descriptor)
         self.size = found.st_size
-        if not stat.S_ISREG(found.st_mode):
+        if not (stat.S_ISREG if is_file else _is_readable)(found.st_mode):
             self.close()
             raise Damaged(f"it is {kind_of(found.st_mode)}")
 
-    def read(self, bytes_max: int) -> bytes:
+    def read(self, bytes_max: int, within_s: float = 0.0) -> bytes:
         parts: list[bytes] = []
         left = bytes_max
-        while left > 0 and (part := os.read(self.descriptor, min(left, 1 << 20))):
+        while left > 0 and (part := self._part(min(left, 1 << 20), within_s)):
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
 
+    def _part(self, bytes_max: int, within_s: float) -> bytes:
+        try:
+            return os.read(self.descriptor, bytes_max)
+        except BlockingIOError:
+            pass
+        poller = select.poll()
+        poller.register(self.descriptor, select.POLLIN)
+        if not poller.poll(within_s * 1000):
+            raise Damaged(f"nothing came from it for {within_s:g} s")
+        try:
+            return os.read(self.descriptor, bytes_max)
+        except BlockingIOError:
+            raise Damaged("nothing comes from it") from None
+
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def _is_readable(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))

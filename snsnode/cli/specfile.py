@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snsnode.base import reading
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import PATH_SHOWN, shown
 from snsnode.cli.options import SPECS_DEFAULT
@@ -12,6 +13,8 @@ from snsnode.spec.problems import Mark, Problem, SpecError
 
 if TYPE_CHECKING:
     from snsnode.spec.model import Spec
+
+PIPE_S = 1.0  # a spec may come from another command's output, but not for ever
 
 
 def load_spec(option: Path | None) -> "tuple[Spec, tuple[Problem, ...]]":
@@ -53,14 +56,16 @@ def _read(path: Path) -> str:
 
     what = f"cannot read the spec {shown(str(path), PATH_SHOWN)}"
     try:
-        with path.open("rb") as file:
-            content = file.read(4 * TEXT_MAX + 1)  # so much it can take; a device must not be read for ever
+        content = reading.read_given(path, 4 * TEXT_MAX + 1, PIPE_S)  # so many bytes its characters can take
     except FileNotFoundError:
         raise ConfigError(f"{what}: no such file; give --spec FILE") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{what}: it is a folder; name a file in it") from None
+    except reading.Damaged as error:
+        raise ConfigError(f"{what}: {error}; name a file") from None
     except OSError as error:
         raise ConfigError(f"{what}: {error.strerror}") from None
+    if len(content) > 4 * TEXT_MAX:
+        text = f"the file has more than {4 * TEXT_MAX} bytes: is it a cluster spec?"
+        raise SpecError(str(path), [Problem(Mark(1, 1), text)])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -18,6 +18,8 @@ from snsnode.spec import model, tree
 from snsnode.spec.problems import Mark, Problem
 from snsnode.spec.scalars import NAME_PATTERN
 
+MERGE_KEY = "<<"
+HINTS_MAX = 200  # unknown keys that are compared with the known ones; more are not shown
 NODES_MAX = 100_000  # aliases expanded; a thousand VMs take about 8,000
 
 Path = tuple[str, ...]
@@ -56,6 +58,8 @@ class Draft:
     keys: dict[Path, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     settled: set[Path] = field(default_factory=set)  # reported already; pydantic need not say it again
+    merged: set[Path] = field(default_factory=set)  # mappings with a merge key: what they lack stands elsewhere
+    repeats: dict[Path, int] = field(default_factory=dict)  # how often a key was written again
     left: int = NODES_MAX
 
     def report(self, mark: Mark, text: str) -> None:
@@ -113,6 +117,8 @@ def wanted(path: Path) -> str:
 def _value(draft: Draft, node: tree.Node, path: Path, seen_at: Mark | None) -> Any:
     """Return the plain value of ``node``; ``seen_at`` is the alias through which it is seen."""
     mark = seen_at or node.mark
+    if len(path) > tree.DEPTH_MAX:
+        raise tree.Unreadable(mark, f"the aliases nest deeper than {tree.DEPTH_MAX} levels: a spec has four")
     draft.left -= 1
     if draft.left < 0:
         raise tree.Unreadable(mark, f"the aliases expand to more than {NODES_MAX} values: write them out")
@@ -132,6 +138,9 @@ def _mapping(draft: Draft, node: tree.Mapping, path: Path, seen_at: Mark | None)
     found: dict[str, Any] = {}
     for key_node, value_node in node.entries:
         mark = seen_at or key_node.mark
+        if _text(key_node) == MERGE_KEY:
+            _refuse_merge(draft, mark, path, known)
+            continue
         key = _key(draft, key_node, mark, path, known)
         if key is not None and known is not None and key not in known:
             key = _meant(draft, key, mark, known, written)
@@ -147,6 +156,14 @@ def _mapping(draft: Draft, node: tree.Mapping, path: Path, seen_at: Mark | None)
         else:
             found[key] = value
     return found
+
+
+def _refuse_merge(draft: Draft, mark: Mark, path: Path, known: dict[str, None] | None) -> None:
+    """Report a merge key once: that the mapping lacks what it would have brought is no mistake of its own."""
+    if path not in draft.merged:
+        draft.report(mark, f"merge keys ({MERGE_KEY}) are not supported: write the keys out here")
+        draft.merged.add(path)
+        draft.settled.update((*path, key) for key in known or ())
 
 
 def _known(path: Path) -> dict[str, None] | None:
@@ -195,7 +212,8 @@ def _may_be_meant(text: str, path: Path, known: dict[str, None] | None) -> bool:
 
 def _meant(draft: Draft, key: str, mark: Mark, known: dict[str, None], written: set[str | None]) -> str | None:
     """Report an unknown key; return the one that was meant if it is clear and not written as well."""
-    near = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1, 0.7)
+    may_hint = len(draft.problems) < HINTS_MAX and len(key) < 64
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1, 0.7) if may_hint else []
     fix = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(known)}"
     draft.report(mark, f"unknown key {shown(key)}: {fix}")
     return near[0] if near and near[0] not in written else None
@@ -205,8 +223,10 @@ def _again(draft: Draft, key: str, mark: Mark, path: Path) -> str:
     """Report a key written twice; return a name under which its value is checked all the same."""
     first = draft.keys[*path, key]
     draft.report(mark, f"{key!r} is written twice, first in line {first.line}: leave one of the two out")
+    repeats = draft.repeats
     alias = f"{key} (again)"
     while (*path, alias) in draft.keys:
-        alias += "!"
+        repeats[*path, key] = repeats.get((*path, key), 1) + 1
+        alias = f"{key} (again {repeats[*path, key]})"
     draft.settled.add((*path, alias))
     return alias

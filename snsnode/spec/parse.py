@@ -11,6 +11,8 @@ from snsnode.spec.draft import Draft
 from snsnode.spec.model import Spec
 from snsnode.spec.problems import Mark, Problem, SpecError
 
+LOOK_MAX = 1_000  # problems of keys; beyond, values and rules are not looked at
+
 
 def parse(text: str, source: str) -> tuple[Spec, tuple[Problem, ...]]:
     """Return the spec in ``text`` and its warnings; ``source`` is the file's name in messages.
@@ -29,6 +31,10 @@ def parse(text: str, source: str) -> tuple[Spec, tuple[Problem, ...]]:
 
 
 def _checked(draft: Draft, source: str) -> tuple[Spec, tuple[Problem, ...]]:
+    # A file of another kind altogether: to look further takes seconds, and tells nothing that anybody reads.
+    oversize = list(rules.size(draft))
+    if oversize or len(draft.problems) > LOOK_MAX:
+        raise SpecError(source, [*draft.problems, *oversize])
     problems = [*draft.problems, *rules.errors(draft)]
     try:
         spec = Spec.model_validate(draft.data)

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 def errors(draft: Draft) -> Iterator[Problem]:
     """Yield every broken rule."""
-    yield from _size(draft)
+    yield from size(draft)
     yield from _roles(draft)
     yield from _collisions(draft)
     yield from _keepalive(draft)
@@ -38,7 +38,8 @@ def warnings(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def _size(draft: Draft) -> Iterator[Problem]:
+def size(draft: Draft) -> Iterator[Problem]:
+    """Yield what is wrong where there are more VMs than a cluster takes."""
     vms = draft.data.get("vms")
     if isinstance(vms, dict) and len(vms) > model.VMS_MAX:
         text = f"the spec has {len(vms)} VMs: write at most {model.VMS_MAX}, or divide the cluster"
@@ -48,11 +49,13 @@ def _size(draft: Draft) -> Iterator[Problem]:
 def _roles(draft: Draft) -> Iterator[Problem]:
     vms = draft.vms()
     for name, _ in vms:
-        if not any(("vms", name, role) in draft.keys for role in LISTENERS):
+        if ("vms", name) not in draft.merged and not any(("vms", name, role) in draft.keys for role in LISTENERS):
             text = f"the VM {name!r} holds neither a router nor a server: write server: {{port: 3020}}"
             yield Problem(draft.key_mark(("vms", name)), text)
     if not vms or len(vms) < sum(path[:1] == ("vms",) and len(path) == 2 for path in draft.keys):
         return  # what cannot be read may hold the role
+    if any(path[:1] == ("vms",) for path in draft.merged):
+        return
     for role in LISTENERS:
         if not any(("vms", name, role) in draft.keys for name, _ in vms):
             text = f"no VM holds a {role}, and a cluster needs one: write {role}: {{port: PORT}} in one of them"

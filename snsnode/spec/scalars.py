@@ -16,6 +16,8 @@ DURATION_PATTERN = r"[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)"
 SIZE_PATTERN = r"[0-9]{1,9}(MiB|GiB|TiB)"
 STORE_PATTERN = r"(sqlite:///|postgresql://).+"
 
+STORE_MAX = 4_000  # characters of its URL; node.json takes no longer text
+
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 # The options of its URL that the store takes; a test compares them with the store's own.
@@ -72,6 +74,8 @@ def parse_store(value: object) -> str:
         raise ValueError("this is not a store: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
     if re.search(r"[\s\x00-\x1f\x7f]", value):
         raise ValueError("a store's URL holds no spaces or control characters: leave them out")
+    if len(value) > STORE_MAX:
+        raise ValueError(f"the store's URL has {len(value)} characters: write at most {STORE_MAX}")
     if value.startswith(SQLITE):
         return _sqlite(value)
     if value.startswith(POSTGRESQL):

@@ -8,7 +8,7 @@ editors do: a VM may be called ``no``, and ``010`` is no octal number. Called by
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 from yaml.events import (
@@ -26,7 +26,10 @@ from snsnode.base.ids import shown
 from snsnode.spec.problems import Mark, Problem
 
 TEXT_MAX = 1 << 20  # characters; a thousand VMs take about 80,000
+NODES_MAX = 100_000  # keys and values; a thousand VMs take about 10,000
 DEPTH_MAX = 32
+# PyYAML's own parser words errors better; libyaml, which comes with PyYAML's wheels, is twenty times faster.
+WORDED_MAX = 16_000
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?=.*[.eE])(?:[0-9]*\.[0-9]+|[0-9]+\.?)(?:[eE][-+]?[0-9]{1,3})?")
@@ -98,12 +101,23 @@ def read(text: str) -> Node | None:
     """
     if len(text) > TEXT_MAX:
         raise Unreadable(Mark(1, 1), f"the file is longer than {TEXT_MAX} characters: is it a cluster spec?")
+    _check_characters(text)
     try:
-        return _compose(yaml.parse(text, Loader=yaml.SafeLoader))
+        return _compose(yaml.parse(text, Loader=_loader(text)))
     except yaml.MarkedYAMLError as error:
         raise Unreadable(_mark(error.problem_mark or error.context_mark), _syntax(error)) from None
     except yaml.reader.ReaderError as error:
-        raise Unreadable(*_unprintable(text, error)) from None
+        raise Unreadable(*_unprintable(text, error.position)) from None
+
+
+def _loader(text: str) -> Any:
+    return yaml.SafeLoader if len(text) <= WORDED_MAX else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _check_characters(text: str) -> None:
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found is not None:
+        raise Unreadable(*_unprintable(text, found.start()))
 
 
 def _compose(events: Iterator[Event]) -> Node | None:
@@ -111,6 +125,7 @@ def _compose(events: Iterator[Event]) -> Node | None:
     documents = 0
     anchors: dict[str, Node] = {}
     path: list[_Open] = []
+    nodes = 0
     for event in events:
         if isinstance(event, DocumentStartEvent):
             documents += 1
@@ -121,7 +136,10 @@ def _compose(events: Iterator[Event]) -> Node | None:
         elif isinstance(event, CollectionEndEvent):
             path.pop()
         elif isinstance(event, NodeEvent):
+            nodes += 1
             node = _node(event, anchors, path)
+            if nodes > NODES_MAX:
+                raise Unreadable(node.mark, f"more than {NODES_MAX} keys and values: is it a cluster spec?")
             if path:
                 path[-1].add(node)
             else:
@@ -154,9 +172,10 @@ def _node(event: NodeEvent, anchors: dict[str, Node], path: list[_Open]) -> Node
     if isinstance(event, AliasEvent):
         target = anchors.get(event.anchor or "")
         if target is None:
-            raise Unreadable(mark, f"the alias *{event.anchor} stands for nothing: write &{event.anchor} earlier")
+            name = _cut(event.anchor)
+            raise Unreadable(mark, f"the alias *{name} stands for nothing: write &{name} earlier")
         if any(target is opened.node for opened in path):
-            raise Unreadable(mark, f"the alias *{event.anchor} stands within itself: write the value out")
+            raise Unreadable(mark, f"the alias *{_cut(event.anchor)} stands within itself: write the value out")
         return Alias(mark, target)
     if len(path) >= DEPTH_MAX:
         raise Unreadable(mark, f"nested deeper than {DEPTH_MAX} levels: a spec has four")
@@ -164,6 +183,10 @@ def _node(event: NodeEvent, anchors: dict[str, Node], path: list[_Open]) -> Node
     if event.anchor is not None:
         anchors[event.anchor] = node
     return node
+
+
+def _cut(anchor: str | None) -> str:
+    return shown(anchor or "")[1:-1]
 
 
 def _fresh(event: NodeEvent, mark: Mark) -> Node:
@@ -198,6 +221,7 @@ _HINTS = (
     ("mapping values are not allowed", "check the indentation, and put a text that holds ': ' in quotes"),
     ("cannot start any token", "put the text in quotes"),
     ("but found ':'", 'put an IPv6 address in quotes, as "::1"'),
+    ("maximum nesting depth", f"a spec has four levels, and {DEPTH_MAX} are taken"),
     ("found unexpected end of stream", "close the quote"),
     ("could not find expected ':'", "write KEY: VALUE"),
     ("expected ',' or '}'", "separate entries by ',' and close the mapping with '}'"),
@@ -213,8 +237,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     return f"not YAML{context}: {problem}: {hint}"
 
 
-def _unprintable(text: str, error: yaml.reader.ReaderError) -> tuple[Mark, str]:
-    before = text[: error.position]
+def _unprintable(text: str, position: int) -> tuple[Mark, str]:
+    before = text[:position]
     mark = Mark(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
-    character = error.character if isinstance(error.character, int) else ord(text[error.position])
-    return mark, f"the character U+{character:04X} is not allowed in YAML: leave it out"
+    return mark, f"the character U+{ord(text[position]):04X} is not allowed in YAML: leave it out"

@@ -188,3 +188,22 @@ def test_a_regular_file_a_link_to_one_and_a_device_stay(path: Path, heard: list[
         aside.clear_way(there)
     assert (path.read_text(), link.is_symlink(), null.is_symlink()) == ("x", True, True)
     assert heard == []
+
+
+def test_a_pipe_that_somebody_writes_to_can_be_named_and_a_silent_one_is_not_waited_for(path: Path) -> None:
+    path.write_text("from a file")
+    assert reading.read_given(path, 100, 0.01) == b"from a file"
+    assert reading.read_given(Path("/dev/zero"), 100, 0.01) == bytes(100)
+    ours, theirs = os.pipe()
+    os.write(theirs, b"from a pipe")
+    with pytest.raises(Damaged, match=r"nothing came from it for 0\.01 s"):
+        reading.read_given(Path(f"/dev/fd/{ours}"), 100, 0.01)
+    os.write(theirs, b"from a pipe")
+    os.close(theirs)
+    assert reading.read_given(Path(f"/dev/fd/{ours}"), 100, 0.01) == b"from a pipe"
+    os.close(ours)
+    for put in (put_socket, Path.mkdir, put_loop):
+        other = Path(os.path.relpath(path.parent)) / put.__name__
+        put(other)
+        with pytest.raises(Damaged):
+            reading.read_given(other, 100, 0.01)

@@ -3,9 +3,11 @@
 import time
 
 import pytest
+import yaml
 
+from snsnode.spec import tree
 from snsnode.spec.parse import parse
-from snsnode.spec.problems import SpecError
+from snsnode.spec.problems import SHOWN_MAX, SpecError
 from snsnode.spec.tree import DEPTH_MAX, TEXT_MAX
 
 VMS = "vms: {a: {address: localhost, router: {port: 1}, server: {port: 2}}}\n"
@@ -87,3 +89,62 @@ def test_scalars_are_those_of_yaml_1_2() -> None:
 def test_byte_order_mark_and_windows_line_ends_are_taken() -> None:
     spec, _ = parse("\ufeff" + GOOD.replace("\n", "\r\n"), "f")
     assert spec.cluster == "c"
+
+
+def vms(count: int) -> str:
+    lines = (f"  v{i}: {{address: 10.0.{i >> 8}.{i & 255}, server: {{port: 3020}}}}\n" for i in range(count))
+    return "cluster: c\nvms:\n" + "".join(lines)
+
+
+LARGE = {
+    "unknown keys": GOOD + "".join(f"unknown{i}: 1\n" for i in range(8000)),
+    "one key again and again": GOOD + "store: x\n" * 8000,
+    "one VM again and again": "cluster: c\nvms:\n" + "  a: {address: 127.0.0.1, router: {port: 1}}\n" * 8000,
+    "more VMs than are taken": vms(10_000),
+    "VMs that are all wrong": vms(4000).replace("address", "adress").replace("3020", "x"),
+    "a chain of aliases": GOOD
+    + "spare:\n"
+    + "".join(f"  a{i}: &a{i} {{x: {f'*a{i - 1} ' if i else 1}}}\n" for i in range(5000)),
+    "deep lists": "a: " + "[" * 500_000,
+    "deep mappings": "a: " + "{a: " * 100_000,
+    "a long list": "a: [" + "x," * 400_000 + "]",
+    "words in one line": "cluster: " + "x " * 500_000,
+    "a quoted line": 'cluster: "' + "x " * 500_000 + '"',
+    "a long key": "x" * 900_000 + ": 1\n",
+    "a long name of an alias": "cluster: *" + "a" * 900_000,
+    "many anchors": "a: [" + "&a x," * 150_000 + "]",
+    "a long number": "cluster: " + "9" * 900_000,
+    "a long address": f"cluster: c\nvms: {{a: {{address: {'a-' * 400_000}, router: {{port: 1}}}}}}",
+    "a long store": f"{GOOD}store: postgresql://{'a,' * 400_000}/x",
+    "comments": "# x\n" * 250_000,
+    "empty lines": "\n" * 1_000_000,
+    "documents": "---\n" * 200_000,
+    "tabs": "a:\n" + "\tb: 1\n" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
+def test_a_large_file_is_refused_soon_and_briefly(text: str) -> None:
+    begun_s = time.process_time()
+    lines = refused(text)
+    assert time.process_time() - begun_s < 5  # a protecting bound: quadratic ones took minutes
+    assert 1 <= len(lines) <= SHOWN_MAX + 1
+    assert all(line.startswith("f.yaml:") and len(line) < 400 for line in lines)
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="PyYAML without libyaml")
+def test_libyaml_reads_what_pyyaml_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [GOOD, GOOD.replace("c\n", "ä 🎈\n"), "\ufeff" + GOOD, GOOD + "spare: yes\nx: &a {b: 1}\ny: *a\n"]
+    by_hand = [tree.read(text) for text in texts]
+    monkeypatch.setattr(tree, "WORDED_MAX", 0)
+    assert [tree.read(text) for text in texts] == by_hand
+
+
+@pytest.mark.parametrize("text", ["a: \x07", "\x00", "a: b\ud800", "a\x85\x9f", "# \ufffe"])
+def test_a_character_that_yaml_lacks_is_reported_by_either_parser(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand = refused(text)
+    assert "is not allowed in YAML" in by_hand[0]
+    monkeypatch.setattr(tree, "WORDED_MAX", 0)
+    assert refused(text) == by_hand
