@@ -4,6 +4,12 @@ Light on purpose: grpc, protobuf and the standard library. The interactive clien
 imported only by those who run it.
 """
 
+import os
+
+# gRPC reads this when it is loaded. Its own handlers would start its threads again in the child of a fork, where
+# one child in twenty then dies of a segmentation fault before it runs a line. See ``transport.forked``.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from snsnode.client.client import Client
 from snsnode.client.events import Connected, Event, Reconnecting
 from snsnode.client.sync import SyncClient, SyncTimeline

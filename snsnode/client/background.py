@@ -1,7 +1,7 @@
 """The thread behind the sync facade: one event loop for all its clients, from the first login to the last logout.
 
 Called by ``sync``. One thread for all, because grpc.aio has one completion queue for a process, and event loops
-that share it wake each other up.
+that share it wake each other up. In a forked child the thread does not exist: nothing here is touched there.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from snsnode.base.errors import NotAllowed, Unavailable
+from snsnode.base.errors import Exhausted, NotAllowed, Unavailable
+from snsnode.transport.forked import use
 
 Result = TypeVar("Result")
 
@@ -25,10 +26,10 @@ class Call(Generic[Result]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> None:
         self._loop = loop
+        self._work = work
         self._outcome: Future[Result] = Future()
         self._ended = threading.Event()
-        self._task: asyncio.Task[Result] | None = None
-        loop.call_soon_threadsafe(self._start, work)
+        self._task: asyncio.Task[None] | None = None
 
     def wait(self) -> None:
         """Wait until it has ended, however; what interrupts the wait does not end the call."""
@@ -45,52 +46,82 @@ class Call(Generic[Result]):
 
     # --- in the loop ------------------------------------------------------------------------------------------
 
-    def _start(self, work: Coroutine[Any, Any, Result]) -> None:
-        self._task = self._loop.create_task(work, name="sns-sync")
-        self._task.add_done_callback(self._settle)
+    def begin(self, group: asyncio.TaskGroup) -> None:
+        """Run it as a task of ``group``; where that takes no more, it has ended."""
+        running = self._run()
+        try:
+            self._task = group.create_task(running, name="sns-sync")
+        except RuntimeError:  # the group is ending
+            running.close()
+            self._work.close()
+            self._settle()
+        else:
+            self._task.add_done_callback(lambda _: self._settle())
+
+    async def _run(self) -> None:
+        try:
+            self._outcome.set_result(await self._work)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of the task: whoever waits for it gets it
+            self._outcome.set_exception(error)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    def _settle(self, task: asyncio.Task[Result]) -> None:
-        if task.cancelled():
+    def _settle(self) -> None:
+        if not self._outcome.done():
             self._outcome.set_exception(Unavailable("cannot finish the call: this client was closed"))
-        elif (error := task.exception()) is not None:
-            self._outcome.set_exception(error)
-        else:
-            self._outcome.set_result(task.result())
+        self._work.close()  # where the task was cancelled before it began
         self._ended.set()
 
 
 class Background:
-    """An event loop in a thread of its own. Made by ``acquire``; ``release`` ends it with its last user."""
+    """An event loop in a thread of its own. Made by ``acquire``; ``release`` ends it with its last user.
+
+    Raises:
+        Exhausted: the machine gives no thread, or no descriptors for the loop.
+    """
 
     def __init__(self) -> None:
         self.users = 0
         self._guard = threading.Lock()
         self._ending = False
-        self._ready = threading.Event()
+        self._started: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop
+        self._group: asyncio.TaskGroup
         self._stop: asyncio.Event
         # A daemon: a program that never leaves its 'with' can still end.
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sns-client", daemon=True)
-        self._thread.start()
-        self._ready.wait()
+        self._thread = threading.Thread(target=self._run, name="sns-client", daemon=True)
+        try:
+            self._thread.start()
+            self._started.result()
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise Exhausted(
+                f"cannot start the client's thread: {error}; let the process have more threads and open files "
+                "(ulimit -u, ulimit -n)"
+            ) from error
+        except BaseException:  # an interrupt: nobody will use the thread
+            self._started.add_done_callback(lambda started: started.exception() or self._end_soon())
+            raise
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Call[Result]:
         """Start ``work``.
 
         Raises:
             Ended: nobody is logged in any more.
-            NotAllowed: the caller runs in the loop, and would wait for itself.
+            NotAllowed: the caller runs in the loop, and would wait for itself; or in a forked child.
         """
         try:
+            use("call as this user")
             self.check_thread()
             with self._guard:  # what is started before the end begins is sure to be settled by it
                 if self._ending:
                     raise Ended("cannot call: this client has logged out; use it inside 'with'")
-                return Call(self._loop, work)
+                call = Call(self._loop, work)
+                self._loop.call_soon_threadsafe(call.begin, self._group)
+                return call
         except NotAllowed:
             work.close()
             raise
@@ -128,7 +159,7 @@ class Background:
         """End the loop and the thread; what still runs is cancelled."""
         with self._guard:
             self._ending = True
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self._end_soon()
         self._thread.join()
 
     @property
@@ -145,11 +176,39 @@ class Background:
         self.check_thread()
         self._thread.join()
 
+    def _end_soon(self) -> None:
+        with suppress(RuntimeError):  # the loop may have ended by itself
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    # --- the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.get_loop()  # what may fail, before the coroutine is made
+                runner.run(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)  # whoever waits for the start must not wait for ever
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._ready.set()
-        await self._stop.wait()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._started.set_result(None)
+                await self._stop.wait()
+                raise _Stopped
+        except* _Stopped:
+            pass
+        finally:
+            with self._guard:
+                self._ending = True
+
+
+class _Stopped(Exception):
+    """Ends the group with everything in it."""
 
 
 _guard = threading.Lock()
@@ -162,6 +221,8 @@ def acquire() -> Background:
     global _shared
     while True:
         with _guard:
+            if _shared is not None and _shared.has_ended:  # a callback ended the thread, as sys.exit() does
+                _shared = None
             before = _leaving
             if _shared is None and (before is None or before.has_ended):
                 _shared = Background()
@@ -177,7 +238,7 @@ def release(background: Background) -> None:
     global _shared, _leaving
     with _guard:
         background.users -= 1
-        if background.users:
+        if background.users or _shared is not background:
             return
         _shared, _leaving = None, background
     background.end()

@@ -14,6 +14,7 @@ from snsnode.client.keeper import Keeper
 from snsnode.client.link import Link
 from snsnode.client.timeline import Post, Timeline, post_at
 from snsnode.rpc import social_pb2
+from snsnode.transport.forked import is_inherited, use
 
 DEADLINE_S = 30.0
 
@@ -63,15 +64,17 @@ class Client:
 
         Raises:
             AlreadyDone: another live client has the name.
+            NotAllowed: logged in already, or this process was forked from one that had used a client.
             Unavailable: no server answered within the deadline.
         """
+        use(f"log in as {self._username}")
         if self._keeper is not None:
             raise NotAllowed(f"cannot log in {self._username}: this client is logged in already")
         # A login is a client id: whoever comes back with the same one after a crash is the same client.
         self._caller = social_pb2.Caller(username=self._username, client_id=new_client_id())
         keeper = self._keeper = Keeper(self._routers, self._caller, self._on_event)
-        await keeper.start()
         try:
+            await keeper.start()
             await retrying(keeper, f"log in as {self._username}", self._deadline_s, _logged_in)
         except BaseException:
             self._keeper = None
@@ -84,6 +87,8 @@ class Client:
     ) -> None:
         """Log out and end every timeline; with no server it takes 2 s at most and raises nothing."""
         keeper, self._keeper = self._keeper, None
+        if is_inherited():
+            return  # a forked child leaves the block; the login is its parent's
         try:
             for timeline in tuple(self._timelines):
                 await timeline.aclose()
@@ -166,6 +171,7 @@ class Client:
         return await retrying(self._in_use(), what, self._deadline_s, send)
 
     def _in_use(self) -> Keeper:
+        use(f"call as {self._username}")
         if self._keeper is None:
             raise NotAllowed(f"cannot call as {self._username}: not logged in; call inside 'async with'")
         return self._keeper

@@ -14,6 +14,7 @@ from snsnode.client.background import Background, Call, Ended, acquire, release
 from snsnode.client.client import DEADLINE_S, Client
 from snsnode.client.events import Event
 from snsnode.client.timeline import Post, Timeline
+from snsnode.transport.forked import is_inherited, use
 
 
 class SyncClient:
@@ -53,8 +54,11 @@ class SyncClient:
 
         Raises:
             AlreadyDone: another live client has the name.
+            NotAllowed: logged in already, or this process was forked from one that had used a client.
+            Exhausted: the machine gives no thread.
             Unavailable: no server answered within the deadline.
         """
+        use(f"log in as {self.username}")  # first: a fork leaves locks behind that nobody ever releases
         if self._background is not None:
             raise NotAllowed(f"cannot log in {self.username}: this client is logged in already")
         background = acquire()
@@ -72,6 +76,9 @@ class SyncClient:
         """Log out and end every timeline; with no server it takes 2 s at most and raises nothing."""
         background = self._background
         if background is None:
+            return
+        if is_inherited():
+            self._background = None  # a forked child leaves the block; the login is its parent's
             return
         background.check_thread()
         self._background = None
@@ -132,6 +139,7 @@ class SyncTimeline(Iterator[Post]):
         Raises:
             SnsError: the timeline was refused, or could not be resumed within the client's deadline.
         """
+        use("read the timeline")
         with self._reading:
             post = self._next()
         if post is None:
@@ -144,6 +152,7 @@ class SyncTimeline(Iterator[Post]):
         Raises:
             SnsError: as for the next post.
         """
+        use("read the timeline")
         with self._reading:
             try:
                 return [*self._left_over(), *self._background.call(self._timeline.history())]
@@ -152,10 +161,14 @@ class SyncTimeline(Iterator[Post]):
 
     def close(self) -> None:
         """End the timeline; safe to call twice."""
+        if is_inherited():
+            return
         with suppress(Ended):  # it was closed then
             self._background.call(self._timeline.aclose())
 
     def __del__(self) -> None:
+        if is_inherited():
+            return
         if self._pending is not None:
             self._pending.cancel()
         # Not here: it would touch the event loop from a thread that is not its own.

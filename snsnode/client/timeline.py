@@ -15,6 +15,7 @@ from snsnode.client.link import Link
 from snsnode.client.resume import Progress, broken, take
 from snsnode.rpc import social_pb2
 from snsnode.transport.channels import replies
+from snsnode.transport.forked import is_inherited, use
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ class Timeline(AsyncIterator[Post]):
 
         Raises:
             SnsError: the timeline was refused, or could not be resumed within the client's deadline.
+            NotAllowed: this process was forked from the one that opened the timeline.
         """
+        use("read the timeline")
         while not self._shown:
             if self._ended or self._keeper.closed:
                 self._drop()
@@ -70,6 +73,7 @@ class Timeline(AsyncIterator[Post]):
         Raises:
             SnsError: as for the next post.
         """
+        use("read the timeline")
         while self._progress.after is None and not self._ended and not self._keeper.closed:
             await self._read()
         posts = [_post(post) for post in self._shown]
@@ -79,12 +83,12 @@ class Timeline(AsyncIterator[Post]):
     async def aclose(self) -> None:
         """End the timeline; safe to call twice."""
         self._ended = True
-        if self._stream is not None:
+        if self._stream is not None and not is_inherited():
             await self._stream.aclose()
 
     def __del__(self) -> None:
         # Left by 'break': nobody reads this stream again, and the server must not go on filling it.
-        if not self._keeper.closed:
+        if not self._keeper.closed and not is_inherited():
             self._drop()
 
     async def _read(self) -> None:

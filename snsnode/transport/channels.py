@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 
+from snsnode.transport.forked import use
 from snsnode.transport.status import from_rpc
 
 Request = TypeVar("Request", contravariant=True)
@@ -43,7 +44,12 @@ class UnaryMethod(Protocol[Request, Reply]):
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
-    """Open a channel to ``target`` (``address:port`` or ``unix:PATH``); the caller closes it."""
+    """Open a channel to ``target`` (``address:port`` or ``unix:PATH``); the caller closes it.
+
+    Raises:
+        NotAllowed: this process was forked from one that had used gRPC.
+    """
+    use(f"connect to {target}")
     return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
 
 

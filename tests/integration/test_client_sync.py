@@ -332,3 +332,49 @@ def test_next_loop_begins_when_the_one_before_has_ended(monkeypatch: pytest.Monk
     assert len(client_threads()) == 1
     background.release(taken[0])
     assert client_threads() == []
+
+
+NO_THREAD = """
+import os, resource, threading
+from snsnode.base.errors import Exhausted
+from snsnode.client import SyncClient
+if os.geteuid() == 0:  # root is not held to it
+    os.setgroups([]), os.setgid(65534), os.setuid(41_417)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    SyncClient(["127.0.0.1:9"], "anna").__enter__()
+except Exhausted as error:
+    print(error.message)
+"""
+
+
+NO_DESCRIPTOR = """
+import os, resource, sys
+from snsnode.base.errors import Exhausted
+from snsnode.client import SyncClient
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limits[1]))
+try:
+    SyncClient(sys.argv[1:], "anna").__enter__()
+except Exhausted as error:
+    print(error.message)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+with SyncClient(sys.argv[1:], "anna") as anna:
+    print(anna.post("hello").text)
+"""
+
+
+async def test_thread_or_loop_that_cannot_start_is_said_at_once(cluster: Cluster) -> None:
+    """It waited for ever for a thread that had died of too few descriptors."""
+    for script, words in ((NO_THREAD, "can't start new thread"), (NO_DESCRIPTOR, "Too many open files")):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", script, *cluster.targets],
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=True,
+        )
+        first, *rest = done.stdout.splitlines()
+        assert first.startswith("cannot start the client's thread: ") and words in first
+        assert rest == ([] if script is NO_THREAD else ["hello"])
