@@ -52,7 +52,7 @@ HELP            this text
 QUIT, Ctrl-D    log out and leave
 
 Commands may be typed in any case. Times are this machine's. Without a terminal, lines are read from
-standard input; a command that is refused says so and the next one runs; the exit code is then still 0."""
+standard input; a line that is refused says so and the next one runs; the exit code is then 1."""
 
 
 def parse(line: str) -> Command | None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from snsnode.base.errors import DeadlineExceeded, SnsError, Unavailable
+from snsnode.base.errors import SnsError
 from snsnode.base.harmless import harmless
 from snsnode.client.client import Client
 from snsnode.client.commands import HELP, Command, Verb, parse, parse_timeline
@@ -33,7 +33,7 @@ class Conversation:
         self._timeline: Timeline | None = None
         self._live: asyncio.Task[None] | None = None
         self.known: set[str] = set()
-        self.failed = False  # a command could not be done for want of a server: no fault of the user's
+        self.failed = False  # a line was refused, or could not be done
 
     @property
     def in_timeline(self) -> bool:
@@ -41,14 +41,24 @@ class Conversation:
         return self._timeline is not None
 
     async def take(self, line: str) -> bool:
-        """Do what ``line`` says; return False when the user leaves. What is refused is shown."""
+        """Do what ``line`` says; return False when the user leaves. What is refused is shown.
+
+        Raises:
+            OSError: nobody reads what is shown.
+        """
+        if self._live is not None and self._live.done():
+            self._live.result()
         try:
             command = parse_timeline(line) if self.in_timeline else parse(line)
             return command is None or await self._do(command)
         except SnsError as error:
-            self.failed = self.failed or isinstance(error, (Unavailable, DeadlineExceeded))
-            self._show(harmless(error.message))
+            self.refuse(error)
             return True
+
+    def refuse(self, error: SnsError) -> None:
+        """Show why a line was not done."""
+        self.failed = True
+        self._show(harmless(error.message))
 
     async def back(self) -> None:
         """Leave the timeline, if it is open."""
@@ -102,6 +112,7 @@ class Conversation:
                 self.known.add(post.username)
                 self._show(post_line(post))
         except SnsError as error:
+            self.failed = True
             self._show(f"The timeline has ended: {harmless(error.message)}. Type TIMELINE to enter it again.")
         # Ended by itself, not by the user: the next line is a command, not a post into the void.
         if self._timeline is timeline:

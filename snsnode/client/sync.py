@@ -115,7 +115,9 @@ class SyncClient:
 
 
 class SyncTimeline(Iterator[Post]):
-    """The last 20 posts, newest first, then every later one as it is made, oldest first.
+    """The last 20 posts, newest first, then every later one of others as it is made, oldest first.
+
+    The user's own posts are among the 20 only: live, they are not echoed to their author.
 
     Ends when its client leaves ``with``, or with ``close``, which any thread may call; one that is dropped, as
     ``break`` does, is closed too. Several threads may share one: each post goes to one of them.

@@ -5,21 +5,22 @@ Called by ``cli`` through ``run``. Imported lazily: prompt_toolkit takes longer 
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from snsnode.base.errors import InvalidInput, UsageError
+from snsnode.base.errors import InvalidInput, SnsError, UsageError
 from snsnode.base.harmless import harmless
+from snsnode.client import stdin
 from snsnode.client.client import DEADLINE_S, Client
 from snsnode.client.conversation import Conversation, learn_names, show_event
 
 PATIENCE_S = 2.0  # after so long without a login the user is told that the search goes on
-LINE_BYTES_MAX = 65_536  # of a line without an end; far above any post
 LINES_AHEAD = 100  # read from a pipe before they are worked off
 
 _STDIN, _STDOUT = 0, 1
@@ -33,6 +34,7 @@ def run(routers: Sequence[str], username: str, deadline_s: float = DEADLINE_S) -
         UsageError: the name or a router's address is malformed.
         SnsError: the login was refused, or nobody answered.
     """
+    stdin.hold()
     try:
         return asyncio.run(_run(routers, username, deadline_s))
     except BrokenPipeError:
@@ -83,66 +85,58 @@ async def _talk(client: Client, routers: Sequence[str]) -> int:
 
 
 def _show(line: str) -> None:
-    """Show a line: the one exit of what others wrote, so that none of it can steer the terminal."""
-    sys.stdout.write(harmless(line, keep="\n\t") + "\n")
-    sys.stdout.flush()
+    """Show a line, whole: the one exit of what others wrote, so that none of it can steer the terminal."""
+    text = harmless(line, keep="\n\t") + "\n"
+    if sys.stdout is not sys.__stdout__:  # the prompt's, which writes above it
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    if sys.stdout is None:  # closed
+        return
+    rest = text.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+    while rest:
+        try:
+            rest = rest[os.write(_STDOUT, rest) :]
+        except BlockingIOError:  # nobody reads it just now
+            select.select((), (_STDOUT,), ())
 
 
 # --- scripts ------------------------------------------------------------------------------------------------
 
 
 async def _read_pipe(conversation: Conversation) -> int:
-    """Take lines from standard input one after the other; 0 where every post was acknowledged or refused."""
+    """Take lines from standard input one after the other; 0 where every one was done."""
     async for line in _lines():
-        if not await conversation.take(line):
+        if isinstance(line, SnsError):
+            conversation.refuse(line)
+        elif not await conversation.take(line):
             break
     return int(conversation.failed)
 
 
-async def _lines() -> AsyncIterator[str]:
-    """Yield the lines of standard input, which may be a pipe, a file or a socket.
+async def _lines() -> AsyncIterator[str | SnsError]:
+    """Yield the lines of standard input, and what is wrong with those that cannot be taken.
 
-    A thread reads it. It cannot be interrupted while it waits, so it is a daemon; it reads the bare descriptor,
-    because a daemon that held the lock of ``sys.stdin`` at the interpreter's end would abort it.
+    A thread reads it. It cannot be interrupted while it waits, so it is a daemon.
     """
     loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
+    lines: asyncio.Queue[str | SnsError | None] = asyncio.Queue()
     room = threading.Semaphore(LINES_AHEAD)  # what bounds the queue
 
     def read() -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody wants more
-            for line in _split(_STDIN):
-                room.acquire()
-                loop.call_soon_threadsafe(lines.put_nowait, line)
+            try:
+                for line in stdin.lines():
+                    room.acquire()
+                    loop.call_soon_threadsafe(lines.put_nowait, line)
+            except stdin.Unreadable as error:
+                loop.call_soon_threadsafe(lines.put_nowait, error)
             loop.call_soon_threadsafe(lines.put_nowait, None)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     while (line := await lines.get()) is not None:
         room.release()
         yield line
-
-
-def _split(descriptor: int) -> Iterator[str]:
-    """Yield lines without their ends; of one that is too long, its beginning."""
-    held = b""
-    while chunk := _read(descriptor):
-        *lines, held = (held + chunk).split(b"\n")
-        held = held[: LINE_BYTES_MAX + 1]
-        yield from (_decoded(line) for line in lines)
-    if held:
-        yield _decoded(held)
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, LINE_BYTES_MAX)
-    except OSError:
-        return b""  # closed, or a terminal that is gone: there is no more
-
-
-def _decoded(line: bytes) -> str:
-    # What is no UTF-8 becomes halves of characters, which the check of a post's text names.
-    return line.removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
 
 # --- people -------------------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ def post_at(username: str, posted_at_ms: int, text: str, post_id: int) -> Post:
 
 
 class Timeline(AsyncIterator[Post]):
-    """The last 20 posts, newest first, then every later one as it is made, oldest first.
+    """The last 20 posts, newest first, then every later one of others as it is made, oldest first.
+
+    The user's own posts are among the 20 only: live, they are not echoed to their author.
 
     Ends when its client leaves ``async with``, or with ``aclose``. Waiting for the next post may be cancelled,
     also by a timeout; the next wait goes on after the last post that was given out. One reader at a time.

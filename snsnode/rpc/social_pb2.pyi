@@ -361,7 +361,7 @@ class TimelineRequest(_message.Message):
         CALLER_FIELD_NUMBER: _builtins.int
         AFTER_POST_ID_FIELD_NUMBER: _builtins.int
         after_post_id: _builtins.int
-        """resume: every later post, oldest first; absent: the last 20, newest first"""
+        """resume: later posts, oldest first; absent: the last 20, newest first"""
         @_builtins.property
         def caller(self) -> Global___Caller: ...
         def __init__(

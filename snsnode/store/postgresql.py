@@ -173,8 +173,12 @@ class PostgresqlStore:
 
     async def close(self) -> None:
         """As ``Store.close``: at most for the patience of what is queued."""
-        await self._listener.close()
-        await asyncio.gather(self._posts.close(), self._others.close(), self._readers.close())
+        try:
+            await self._listener.close()
+        finally:
+            async with asyncio.TaskGroup() as group:
+                for part in (self._posts, self._others, self._readers):
+                    group.create_task(part.close(), name="store-close")
 
 
 async def probe(url: str, home: Path) -> str:

@@ -6,9 +6,9 @@ here, so a frozen process never holds a lock.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from snsnode.base.backoff import Backoff
@@ -18,6 +18,7 @@ from snsnode.store.postgresql_errors import DRIVER_ERRORS, Kind, final_error, ki
 
 COMMAND_S = 2.0  # a server that says nothing for so long is as good as dead
 PATIENCE_S = 8.0  # a command is repeated for so long; a client waits as long for one answer
+_log = logging.getLogger(__name__)
 _BACKOFF = Backoff(first_s=0.02, max_s=0.2)
 
 _T = TypeVar("_T")
@@ -100,12 +101,18 @@ class Session:
             connected.connection.terminate()
 
     async def close(self) -> None:
-        """Take leave of the server, for good."""
+        """Take leave of the server, for good; never raises because that fails."""
         self._closed = True
         connected, self._connected = self._connected, None
-        if connected is not None:
-            with suppress(*DRIVER_ERRORS):
-                await connected.connection.close(timeout=COMMAND_S)
+        if connected is None:
+            return
+        try:
+            await connected.connection.close(timeout=COMMAND_S)
+        except DRIVER_ERRORS:
+            pass  # it is lost: there is nobody to take leave of
+        except Exception:  # noqa: BLE001 - raised, it would keep the others from being closed
+            _log.exception("cannot close the connection to the store in order; dropping it")
+            connected.connection.terminate()
 
     async def _once(self, ask: Ask[_T]) -> _T:
         self._asked = False

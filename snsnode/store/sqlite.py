@@ -124,8 +124,10 @@ class SqliteStore:
 
     async def close(self) -> None:
         """As ``Store.close``. The writer goes last: the last connection moves the log into the file."""
-        await self._readers.close()
-        await self._writer.close()
+        try:
+            await self._readers.close()
+        finally:
+            await self._writer.close()
 
 
 def _connect(path: Path) -> list[apsw.Connection]:

@@ -5,10 +5,12 @@ spare holds the store open without a trace. The folder is never made here; the c
 """
 
 import errno
+import logging
 import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -17,6 +19,8 @@ from snsnode.base.errors import ConfigError, Exhausted
 from snsnode.base.ids import shown
 from snsnode.store.sqlite_errors import open_error
 from snsnode.store.statements import migrations
+
+_log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x736E7331  # "sns1" in the file's header: what tells our file from another program's
 COPYING_ID = 0x736E7363  # "snsc": a copy that is not finished, which must not be served
@@ -74,6 +78,19 @@ def open_unprepared(path: Path) -> apsw.Connection:
     """
     _create(path)
     return _opened(path, apsw.SQLITE_OPEN_READWRITE, _log_first)
+
+
+def close(db: apsw.Connection) -> None:
+    """Close ``db`` for good; what keeps it from that is logged, and never raised.
+
+    Raised, it would end the thread that closes, and whoever waits for that thread would wait for ever.
+    """
+    try:
+        db.close()
+    except Exception:  # noqa: BLE001 - the boundary of the thread
+        _log.exception("cannot close the store %s in order; dropping its connection", db.filename)
+        with suppress(Exception):
+            db.close(force=True)
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ import apsw
 
 from snsnode.base.errors import SnsError, StoreFailed, Unavailable
 from snsnode.store.sqlite_errors import read_error
+from snsnode.store.sqlite_file import close
 
 QUEUE_MAX = 4096  # reads waiting; a read takes some 0.1 ms, so the last of them waits well below a second
 
@@ -73,10 +74,10 @@ class Readers:
         try:
             while (read := self._queue.get()) is not None:
                 self._loop.call_soon_threadsafe(_settle, read, _answer(db, read))
-            db.close()
+            close(db)
             self._loop.call_soon_threadsafe(ended.set_result, None)
         except RuntimeError:
-            db.close(force=True)  # The event loop is gone: nobody is left to be answered.
+            close(db)  # The event loop is gone: nobody is left to be answered.
 
 
 def _answer(db: apsw.Connection, read: _Read) -> _Answer:

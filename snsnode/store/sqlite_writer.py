@@ -20,7 +20,7 @@ from snsnode.base.ids import Epoch, VmName, shown
 from snsnode.store.protocol import Posted
 from snsnode.store.sqlite_batch import Incarnation, Operation, Outcome, commit, roll_back
 from snsnode.store.sqlite_errors import write_error
-from snsnode.store.sqlite_file import identity
+from snsnode.store.sqlite_file import close, identity
 from snsnode.store.sqlite_watch import PERIOD_S, CommitWatch
 
 BATCH_MAX = 256  # operations in one transaction: beyond it the fsync's share of each is small already
@@ -121,10 +121,10 @@ class Writer:
                     self._tell(self._settle, self._write(batch))
                 if self._watchers and self._commits.found_posts():
                     self._tell(self._hint)
-            self._db.close()
+            close(self._db)
             self._tell(self._ended.set_result, None)
         except _LoopGone:
-            self._db.close(force=True)
+            close(self._db)
 
     def _take(self) -> list[Operation]:
         """Wait for an operation and return it with those queued behind it; [] after a signal or a period."""

@@ -88,7 +88,7 @@ async def test_piped_conversation(cluster: Cluster) -> None:
         await alice.say("LIST", "\x1b[2J", "/back", "UNFOLLOW bob")
         assert "control character" in await alice.line()
         assert await alice.line() == "You no longer follow bob."
-        assert await alice.end() == ([], "", 0)
+        assert await alice.end() == ([], "", 1)  # some lines were refused
     async with Client(cluster.targets, "alice") as again:
         assert [post.text for post in await again.timeline().history()] == ["LIST"]
 
@@ -171,11 +171,47 @@ async def test_input_from_a_file_without_a_last_newline_and_with_bad_bytes(
             *COMMAND, "alice", *cluster.targets, stdin=source, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
-    assert process.returncode == 0
+    assert process.returncode == 1
     refused = out.decode().splitlines()
-    assert ["not valid Unicode" in refused[0], "at most 4096" in refused[1], len(refused)] == [True, True, 2]
+    assert ["not valid Unicode" in refused[0], "more than 65536" in refused[1], len(refused)] == [True, True, 2]
     async with Client(cluster.targets, "alice") as alice:
         assert [post.text for post in await alice.timeline().history()] == ["last", "hello"]
+
+
+async def test_pipes_that_do_not_block_and_are_slow_lose_no_line(cluster: Cluster) -> None:
+    """As another program leaves them behind on a shared terminal, or an event loop on its own pipes."""
+    ours, theirs = os.pipe()
+    out, shown = os.pipe()
+    for descriptor in (ours, shown):
+        os.set_blocking(descriptor, False)
+    process = await asyncio.create_subprocess_exec(*COMMAND, "alice", *cluster.targets, stdin=ours, stdout=shown)
+    os.close(ours)
+    os.close(shown)
+    os.write(theirs, b"LIST\n")
+    reader = os.fdopen(out, "rb")
+    assert await asyncio.to_thread(reader.readline) == b"All users: alice\n"  # now it waits for more
+    os.write(theirs, b"HELP\n" * 300 + b"TIMELINE\nlate\n")
+    os.close(theirs)
+    async with Client(cluster.targets, "bob") as bob:  # nobody reads the help meanwhile
+        await bob.post("something")
+    lines = (await asyncio.to_thread(reader.read)).splitlines()
+    reader.close()
+    assert lines.count(b"Followers: (none)") == 1
+    assert sum(line.startswith(b"QUIT, Ctrl-D") for line in lines) == 300
+    assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
+    async with Client(cluster.targets, "alice") as alice:
+        assert [post.text for post in await alice.timeline().history()] == ["late"]
+
+
+async def test_closed_input_is_empty(cluster: Cluster) -> None:
+    """Its number must not go to a socket, which would then be read."""
+    process = await asyncio.create_subprocess_shell(
+        f"{shlex.join([*COMMAND, 'alice', *cluster.targets])} <&-",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert await asyncio.wait_for(process.communicate(), WITHIN_S) == (b"", b"")
+    assert process.returncode == 0
 
 
 async def test_interactive_session(cluster: Cluster) -> None:
