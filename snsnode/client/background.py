@@ -103,7 +103,7 @@ class Background:
                 "(ulimit -u, ulimit -n)"
             ) from error
         except BaseException:  # an interrupt: nobody will use the thread
-            self._started.add_done_callback(lambda started: started.exception() or self._end_soon())
+            self._started.add_done_callback(lambda started: None if started.exception() else self._end_soon())
             raise
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Call[Result]:

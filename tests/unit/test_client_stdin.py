@@ -1,6 +1,7 @@
 """Standard input as lines: real pipes and terminals."""
 
 import os
+import termios
 import threading
 import tty
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def read_all(pipe: tuple[int, int], data: bytes) -> list[str | InvalidInput]:
-    writer = threading.Thread(target=lambda: (write_all(pipe[1], data), os.close(pipe[1])))
+    writer = threading.Thread(target=write_all, args=(pipe[1], data))
     writer.start()
     found = list(stdin.lines(pipe[0]))
     writer.join(WITHIN_S)
@@ -34,8 +35,10 @@ def read_all(pipe: tuple[int, int], data: bytes) -> list[str | InvalidInput]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
+    """Write, and close."""
     while data:
         data = data[os.write(descriptor, data) :]
+    os.close(descriptor)
 
 
 def test_lines_of_a_pipe(pipe: tuple[int, int]) -> None:
@@ -71,9 +74,9 @@ def test_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
 def test_terminal_in_raw_mode_is_waited_for_and_enter_ends_a_line(least: int, blocking: bool) -> None:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
-    modes = tty.tcgetattr(theirs)
-    modes[6][tty.VMIN], modes[6][tty.VTIME] = least, 0
-    tty.tcsetattr(theirs, tty.TCSANOW, modes)
+    modes = termios.tcgetattr(theirs)
+    modes[6][termios.VMIN], modes[6][termios.VTIME] = least, 0
+    termios.tcsetattr(theirs, termios.TCSANOW, modes)
     os.set_blocking(theirs, blocking)
     found = stdin.lines(theirs)
     try:
