@@ -5,6 +5,8 @@ import socket
 import sys
 from pathlib import Path
 
+from snsnode.transport.reservation import bound
+
 _LISTEN = "0A"  # /proc/net/tcp's state
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -12,14 +14,10 @@ _MAPPED = bytes(10) + b"\xff\xff"
 def is_free(address: str, port: int) -> bool:
     """Tell whether a server could listen on ``address``:``port`` now."""
     try:
-        infos = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-        family, kind, proto, _, sockaddr = infos[0]
-        with socket.socket(family, kind, proto) as probe:
-            # As gRPC does: what lingers in TIME_WAIT after a crash is no holder. Where anybody listens this fails
-            # (socket(7)). It must not listen itself: a process that another thread forks at this moment would hold
-            # our listener until its exec, and the next look would take us for a stranger.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(sockaddr)
+        # As a server does, at every address of a name: what lingers in TIME_WAIT after a crash is no holder. It
+        # must not listen itself: a process that another thread forks at this moment would hold our listener until its
+        # exec, and the next look would take us for a stranger.
+        bound(address, port).close()
     except OSError:
         return False
     return True

@@ -11,6 +11,7 @@ from snsnode.base.errors import Held, SnsError
 from snsnode.transport.admission import Admission, Bounds
 from snsnode.transport.channels import PING_EVERY_MS, PING_TIMEOUT_MS
 from snsnode.transport.handlers import Handlers, internal, parser, tell_unexpected
+from snsnode.transport.reservation import bound
 from snsnode.transport.status import ERROR_KEY, status_of
 
 REQUEST_MAX_BYTES = 64 * 1024  # the largest request is a post of 4 KiB, but for a router's table
@@ -140,24 +141,34 @@ def connections_max() -> int:
 
 
 def bind(server: Server | ThreadedServer, target: str) -> None:
-    """Bind ``server`` to ``target`` for itself alone.
+    """Bind ``server`` to ``target`` for itself alone: at every address of its name, where it is one.
 
     Raises:
-        Held: another process has the port, or the address is none of this machine's. A socket in the file
+        Held: another process has the port at one of the addresses, or none is this machine's. A socket in the file
             system is taken over from whoever has it; it fails where its folder is missing or its path too long.
     """
     try:
-        bound = server.add_insecure_port(target)
-    except RuntimeError:
-        bound = 0
-    if bound:
-        return
+        if all(server.add_insecure_port(each) for each in _targets(target)):
+            return
+    except (RuntimeError, OSError):
+        pass  # gRPC, or the look before it, was refused
     if target.startswith("unix:"):
         raise Held(f"cannot listen on {target}: its folder is missing, or the path has more than 107 bytes")
     raise Held(
         f"cannot listen on {target}: the port is in use, or the address is not this machine's; "
         "'snsctl doctor' names who has it"
     )
+
+
+def _targets(target: str) -> list[str]:
+    """Return what gRPC is to bind: of a name's addresses, it would be content with any that is free."""
+    host, _, port = target.rpartition(":")
+    if target.startswith("unix:") or not port.isdecimal() or not any(letter.isalpha() for letter in host):
+        return [target]
+    if host.startswith("["):  # an IPv6 address
+        return [target]
+    with bound(host, int(port)) as reservation:
+        return reservation.targets
 
 
 def _threaded(handler: Any, method: str) -> Any:

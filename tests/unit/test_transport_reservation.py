@@ -2,11 +2,13 @@
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
 from snsnode.base.errors import Held
 from snsnode.base.ids import VmName
+from snsnode.control.ports import is_free
 from snsnode.node.config import Endpoint
 from snsnode.transport.reservation import reserve
 from snsnode.transport.servers import bind, make_threaded_server
@@ -56,3 +58,40 @@ def test_a_port_that_is_let_go_in_time_is_taken() -> None:
     letting_go.start()
     with reserve(here(port), within_s=10):
         letting_go.join()
+
+
+@pytest.fixture
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A name of two addresses, as "localhost" often is; no name service of a test's machine has one for certain."""
+    look_up = socket.getaddrinfo
+
+    def both(host: Any, port: Any, *more: Any, **options: Any) -> Any:
+        names = ("127.0.0.1", "127.0.0.2") if host in ("two.addresses", b"two.addresses") else (host,)
+        return [info for name in names for info in look_up(name, port, *more, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    return "two.addresses"
+
+
+@pytest.mark.parametrize("taken", ["127.0.0.1", "127.0.0.2"])
+def test_a_name_is_refused_where_one_of_its_addresses_is_taken(two_addresses: str, taken: str) -> None:
+    port = free_port()
+    with socket.create_server((taken, port)):
+        with pytest.raises(Held, match=f"cannot listen on {two_addresses}:{port}"):
+            reserve(here(port, two_addresses))
+        with pytest.raises(Held, match=f"cannot listen on {two_addresses}:{port}"):
+            bind(make_threaded_server(1), f"{two_addresses}:{port}")
+        assert not is_free(two_addresses, port)
+    assert is_free(two_addresses, port)
+
+
+def test_a_name_is_served_at_all_of_its_addresses(two_addresses: str) -> None:
+    port = free_port()
+    server = make_threaded_server(1)
+    with reserve(here(port, two_addresses)):
+        bind(server, f"{two_addresses}:{port}")
+    server.start()
+    for address in ("127.0.0.1", "127.0.0.2"):
+        with socket.create_connection((address, port), 1):
+            pass
+    server.stop(None).wait(5)
