@@ -11,6 +11,7 @@ from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
 from snsnode.cli.streams import complain
+from snsnode.control import names
 from snsnode.control.local import LocalVm, check_cluster, folders, is_local, load
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
@@ -32,20 +33,20 @@ class Machine:
     home: Path
     vms: tuple[VmName, ...]  # those that --vm names, or all
 
-    def local(self, names: tuple[VmName, ...] | None = None) -> list[LocalVm]:
-        """Return those of ``names`` (default: ``vms``) that live here.
+    def local(self, vms: tuple[VmName, ...] | None = None) -> list[LocalVm]:
+        """Return those of ``vms`` (default: all that were named) that live here.
 
         Raises:
             ConfigError: one was not generated.
         """
-        wanted = self.vms if names is None else names
+        wanted = self.vms if vms is None else vms
         return load(self.home, [name for name in wanted if is_local(self.spec.vms[name].address)])
 
-    def healthy(self, names: tuple[VmName, ...]) -> tuple[list[LocalVm], list[ConfigError]]:
-        """Return those of ``names`` that live here and can be used, and what is wrong with the others."""
+    def healthy(self, vms: tuple[VmName, ...]) -> tuple[list[LocalVm], list[ConfigError]]:
+        """Return those of ``vms`` that live here and can be used, and what is wrong with the others."""
         usable: list[LocalVm] = []
         broken: list[ConfigError] = []
-        for name in names:
+        for name in vms:
             try:
                 usable += self.local((name,))
             except ConfigError as error:
@@ -101,6 +102,7 @@ def read(spec_path: Path | None, home: Path | None, vms: tuple[str, ...], *, war
     place = home_of(home)
     aside.listeners[:] = [_note_damage]
     check_cluster(place, spec.cluster)
+    names.prepare(vm.address for vm in spec.vms.values())
     return Machine(spec, path, place, selected(spec.vms, vms))
 
 

@@ -1,17 +1,22 @@
 """``snsctl start``: a role, everything of this machine, or a client."""
 
+import time
 from pathlib import Path
 
 import click
 
-from snsnode.base.errors import UsageError
+from snsnode.base.errors import ConfigError, UsageError
+from snsnode.base.ids import VmName
 from snsnode.cli import machine
 from snsnode.cli.machine import Machine, in_parallel
 from snsnode.cli.options import shared
 from snsnode.cli.streams import complain, tell
-from snsnode.control.local import LocalVm, is_local, retired
+from snsnode.control import names
+from snsnode.control.local import LocalVm, is_elsewhere, is_local, retired
 from snsnode.node.config import ROLES
 from snsnode.node.paths import VmDir
+
+NAMES_AT_ONCE_S = 0.2  # for all names: one of /etc/hosts takes some milliseconds
 
 HELP = """
 Start ROLE (router, slave or master) on this machine and wait until it serves.
@@ -72,29 +77,56 @@ def _role(here: Machine, role: str, at: str | None) -> None:
 
 
 def _everything(here: Machine, at: str | None) -> None:
-    from snsnode.control.start import apply_changes, is_managed, prepare, start_roles
-
     wanted = tuple(name for name in here.vms if at in (None, here.spec.vms[name].address))
-    local, broken = here.healthy(wanted)
     _say_if_outdated(here)
+    # A silent name service holds up nobody whose address is known without it.
+    until_s = time.monotonic() + NAMES_AT_ONCE_S
+    known = tuple(
+        name
+        for name in wanted
+        if names.is_answered(here.spec.vms[name].address, max(0.0, until_s - time.monotonic()))
+    )
+    broken: list[ConfigError] = []
+    if known != wanted:
+        broken += _bring_up(here, known)
     if wanted == tuple(here.spec.vms):
         _end_what_left(here)
-    # First what runs, so that a port which one VM gives up is free for another.
-    in_parallel(lambda vm: apply_changes(vm, tell), [vm for vm in local if is_managed(vm)])
-
-    def bring_up(vm: LocalVm) -> None:
-        prepare(vm, vm.config.roles)
-        # "start slave" brings up the pair.
-        start_roles(vm, [role for role in vm.config.roles if role != "master"], tell)
-
-    in_parallel(bring_up, local)
-    elsewhere = [name for name in wanted if not is_local(here.spec.vms[name].address)]
-    if elsewhere:
-        tell(f"not on this machine: {', '.join(elsewhere)}")
+    broken += _bring_up(here, wanted if known == wanted else tuple(name for name in wanted if name not in known))
+    _tell_of_others(here, wanted)
     for error in broken[1:]:
         complain(f"snsctl: {error.message}")
     if broken:
         raise broken[0]
+
+
+def _bring_up(here: Machine, vms: tuple[VmName, ...]) -> list[ConfigError]:
+    """Start all of ``vms`` that live here; return what is wrong with those that cannot be used."""
+    from snsnode.control.start import apply_changes, is_managed, prepare, start_roles
+
+    local, broken = here.healthy(vms)
+    # First what runs, so that a port which one VM gives up is free for another.
+    in_parallel(lambda vm: apply_changes(vm, tell), [vm for vm in local if is_managed(vm)])
+
+    def start(vm: LocalVm) -> None:
+        prepare(vm, vm.config.roles)
+        # "start slave" brings up the pair.
+        start_roles(vm, [role for role in vm.config.roles if role != "master"], tell)
+
+    in_parallel(start, local)
+    return broken
+
+
+def _tell_of_others(here: Machine, vms: tuple[VmName, ...]) -> None:
+    others = [name for name in vms if not is_local(here.spec.vms[name].address)]
+    elsewhere = [name for name in others if is_elsewhere(here.spec.vms[name].address)]
+    unknown = [f"{name} ({here.spec.vms[name].address})" for name in others if name not in elsewhere]
+    if elsewhere:
+        tell(f"not on this machine: {', '.join(elsewhere)}")
+    if unknown:
+        complain(
+            f"snsctl: cannot look up the addresses of {', '.join(unknown)}; what of them lives here was not "
+            "started; check the name service, or write numbers in the spec"
+        )
 
 
 def _end_what_left(here: Machine) -> None:
@@ -107,7 +139,7 @@ def _end_what_left(here: Machine) -> None:
         tell(f"{vm_dir.path.name}: ended; it is no longer in the spec")
     for name, vm in here.spec.vms.items():
         vm_dir = VmDir((here.home / name).absolute())
-        if not is_local(vm.address) and roles_of(vm_dir.path):
+        if is_elsewhere(vm.address) and roles_of(vm_dir.path):
             stop_all(vm_dir, here.roles(vm_dir))
             tell(f"{name}: ended here; the spec has it at {vm.address}")
 

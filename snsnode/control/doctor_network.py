@@ -1,10 +1,9 @@
 """``snsctl doctor``: the addresses of the spec, and the ports of this machine's VMs."""
 
-import socket
 from collections.abc import Iterator
 
 from snsnode.base.ids import VmName
-from snsnode.control import ports
+from snsnode.control import names, ports
 from snsnode.control.findings import Finding, Patient, fail, ok, warn
 from snsnode.control.local import is_local
 from snsnode.node.lock import is_locked, live_holder
@@ -25,13 +24,14 @@ def _addresses(patient: Patient) -> Iterator[Finding]:
     by_address: dict[str, list[VmName]] = {}
     for name, vm in patient.spec.vms.items():
         by_address.setdefault(vm.address, []).append(name)
-    for address, names in by_address.items():
+    names.prepare(by_address)
+    for address, vms in by_address.items():
         what = f"address {address}"
-        whose = ", ".join(names)
+        whose = ", ".join(vms)
         if is_local(address):
             yield ok(what, f"this machine's ({whose})")
         elif (found := _resolved(address)) is None:
-            fix = f"add it to DNS or /etc/hosts, or change vms.{names[0]}.address in {patient.spec_path}"
+            fix = f"add it to DNS or /etc/hosts, or change vms.{vms[0]}.address in {patient.spec_path}"
             yield fail(what, f"cannot be resolved ({whose})", fix)
         else:
             yield ok(what, f"another machine's, {found} ({whose})")
@@ -41,7 +41,7 @@ def _addresses(patient: Patient) -> Iterator[Finding]:
 
 def _resolved(address: str) -> str | None:
     try:
-        return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+        return str(names.look_up(address)[0][4][0])
     except OSError:
         return None
 

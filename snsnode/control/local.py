@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import VmName
-from snsnode.control import processes, supervisords
+from snsnode.control import names, processes, supervisords
 from snsnode.node import config as node_config
 from snsnode.node.config import NodeConfig
 from snsnode.node.paths import VmDir
@@ -29,13 +29,13 @@ class LocalVm:
         return self.config.vm
 
 
-def load(home: Path, names: Iterable[VmName]) -> list[LocalVm]:
-    """Return the generated VMs ``names``, as absolute folders.
+def load(home: Path, vms: Iterable[VmName]) -> list[LocalVm]:
+    """Return the generated VMs ``vms``, as absolute folders.
 
     Raises:
         ConfigError: one was not generated, or its files are damaged.
     """
-    return [_load(home, name) for name in names]
+    return [_load(home, name) for name in vms]
 
 
 def _load(home: Path, name: VmName) -> LocalVm:
@@ -61,15 +61,15 @@ def retired(home: Path, cluster: str) -> list[VmDir]:
     return found
 
 
-def folders(home: Path, cluster: str, names: Iterable[VmName]) -> list[VmDir]:
+def folders(home: Path, cluster: str, vms: Iterable[VmName]) -> list[VmDir]:
     """Return the folders below ``home`` whose processes are this cluster's, whatever state their files are in.
 
-    ``names`` are the spec's: such a folder counts even where its node.json is damaged or gone, and where it was
+    ``vms`` are the spec's: such a folder counts even where its node.json is damaged or gone, and where it was
     removed altogether while something of it still runs.
     """
     found = {folder.absolute() for folder in home.glob("*") if folder.is_dir() and _cluster_of(folder) == cluster}
     in_use = supervisords.folders_in_use() | processes.working_folders()
-    for path in ((home / name).absolute() for name in names):
+    for path in ((home / name).absolute() for name in vms):
         if path.is_dir() or os.path.realpath(path) in in_use:
             found.add(path)
     return [VmDir(path) for path in sorted(found)]
@@ -98,12 +98,24 @@ def _cluster_of(folder: Path) -> str | None:
 
 
 def is_local(address: str) -> bool:
-    """Tell whether ``address`` is this machine's: whether a socket can be bound to it."""
+    """Tell whether ``address`` is this machine's: whether a socket can be bound to it.
+
+    False also where its name cannot be looked up in time; see ``is_elsewhere``.
+    """
     try:
-        infos = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)
+        infos = names.look_up(address)
     except OSError:
         return False
     return any(_binds(family, sockaddr) for family, _, _, _, sockaddr in infos)
+
+
+def is_elsewhere(address: str) -> bool:
+    """Tell whether ``address`` leads to another machine: a name that nobody can look up leads nowhere yet."""
+    try:
+        names.look_up(address)
+    except OSError:
+        return False
+    return not is_local(address)
 
 
 def _binds(family: int, sockaddr: tuple[object, ...]) -> bool:

@@ -15,8 +15,8 @@ def is_free(address: str, port: int) -> bool:
     """Tell whether a server could listen on ``address``:``port`` now."""
     try:
         # As a server does, at every address of a name: what lingers in TIME_WAIT after a crash is no holder. It
-        # must not listen itself: a process that another thread forks at this moment would hold our listener until its
-        # exec, and the next look would take us for a stranger.
+        # must not listen itself: a process that another thread forks at this moment would hold our listener until
+        # its exec, and the next look would take us for a stranger.
         bound(address, port).close()
     except OSError:
         return False

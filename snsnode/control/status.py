@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
+from snsnode.control import names
 from snsnode.control.answers import Process, RouterStatus, ServerStatus, Status
 from snsnode.control.local import is_local
 from snsnode.node import budget, epoch, intent
@@ -63,10 +64,11 @@ def time_left_s() -> float:
 def look(question: Question, within_s: float) -> Status:
     """Ask everybody and return the answer within ``within_s`` and a little."""
     until_s = time.monotonic() + within_s
-    names = {endpoint.vm: endpoint for endpoint in (*question.routers, *question.servers)}
-    workers = _Workers(min(len(names), WORKERS_MAX))
+    endpoints = {endpoint.vm: endpoint for endpoint in (*question.routers, *question.servers)}
+    names.prepare(endpoint.address for endpoint in endpoints.values())
+    workers = _Workers(min(len(endpoints), WORKERS_MAX))
     try:
-        visits = {vm: _Visit(question.home / vm, endpoint.address, until_s) for vm, endpoint in names.items()}
+        visits = {vm: _Visit(question.home / vm, endpoint.address, until_s) for vm, endpoint in endpoints.items()}
         for visit in visits.values():
             workers.ask(visit.make)
         # Only now: to import gRPC takes longer than most answers, and the supervisords may work meanwhile.
@@ -156,7 +158,7 @@ class _Visit:
         here = is_local(self._address)
         if here:
             self.vm_dir = VmDir(self._folder.absolute())
-        self.resolved = True
+        self.resolved = here or names.is_answered(self._address)
         if self.vm_dir is not None:
             from snsnode.supervisord.proxy import Supervisor
 

@@ -92,6 +92,40 @@ def test_what_is_started_with_signals_blocked_or_ignored_takes_them(cluster: Clu
     assert time.monotonic() - began_s < SOON_S
 
 
+SILENT = """
+import socket, time
+
+_look_up = socket.getaddrinfo
+
+def _silent(host, *more, **options):
+    if str(host).endswith(".invalid"):
+        time.sleep(600)
+    return _look_up(host, *more, **options)
+
+socket.getaddrinfo = _silent
+"""
+
+
+def test_silent_name_service_holds_nobody_up_whose_address_is_known() -> None:
+    with running(start=False) as cluster:
+        hooks = cluster.folder / "hooks"
+        hooks.mkdir()
+        (hooks / "sitecustomize.py").write_text(SILENT)
+        lines = [
+            f"  far{number}: {{address: far{number}.invalid, router: {{port: 3010}}}}" for number in (1, 2, 3)
+        ]
+        cluster.spec.write_text(cluster.spec.read_text() + "\n".join(lines) + "\n")
+        cluster.generate()
+        began_s = time.monotonic()
+        done = cluster.ctl("start", environment={"PYTHONPATH": str(hooks)})
+        assert time.monotonic() - began_s < SOON_S
+        assert "vm2 slave: up" in done.stdout
+        assert "cannot look up the addresses of far1 (far1.invalid), far2 (far2.invalid), far3" in done.stderr
+        said = cluster.ctl("doctor", environment={"PYTHONPATH": str(hooks)}, code=1).stdout
+        assert "address far3.invalid: cannot be resolved" in said
+        assert cluster.process("vm2", "master") is not None
+
+
 def test_start_that_a_stop_overtakes_says_so_at_once() -> None:
     with running(start=False) as cluster:
         Hooks(cluster).hang("master")

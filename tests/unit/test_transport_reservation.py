@@ -62,7 +62,7 @@ def test_a_port_that_is_let_go_in_time_is_taken() -> None:
 
 @pytest.fixture
 def two_addresses(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A name of two addresses, as "localhost" often is; no name service of a test's machine has one for certain."""
+    """A name of two addresses, as "localhost" often is; not every machine has one."""
     look_up = socket.getaddrinfo
 
     def both(host: Any, port: Any, *more: Any, **options: Any) -> Any:
