@@ -1,4 +1,4 @@
-"""R1 to R4 of the router's table, whatever happens."""
+"""R1 to R7 of the router's table, whatever happens."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,7 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snsnode.base.ids import Epoch, VmName
-from snsnode.router.table import LATE_S, Server, ServerState, Table, crash, expire, register, suspect
+from snsnode.router.merge import News, merge, unsure
+from snsnode.router.table import (
+    CLAIM_LEAP,
+    EPOCH_LEAP,
+    LATE_S,
+    Server,
+    ServerState,
+    Table,
+    admit,
+    crash,
+    expire,
+    register,
+    suspect,
+)
+from tests.table_rig import MEMBERS
 from tests.table_rig import table as new_table
 
 LEASE_S = 9.0
@@ -213,3 +227,45 @@ def test_one_who_renews_in_time_is_never_suspected(history: list[tuple[Happened,
             table = happen(table, Look(), now_s)
             assert not table.servers[me].suspect
         table = happen(table, what, now_s)
+
+
+strangers = st.sampled_from([*VMS, VmName("evil"), VmName("vm99")])
+places = st.sampled_from([("127.0.0.1", 3020), ("127.0.0.1", 6666), ("192.0.2.66", 3020)])
+leaping = st.one_of(st.integers(0, 3 * EPOCH_LEAP), st.just(2**61))
+lies = st.lists(
+    st.tuples(
+        st.sampled_from(["register", "crash", "told", "admit"]),
+        *(strangers, places, leaping, st.integers(0, 2**40), st.booleans(), st.booleans()),
+    ),
+    max_size=40,
+)
+
+
+@given(lies, selections)
+def test_nothing_is_there_that_the_spec_lacks_and_no_epoch_leaps_unconfirmed(
+    lies: list[tuple[str, VmName, tuple[str, int], int, int, bool, bool]], selection: Literal["single", "spread"]
+) -> None:
+    table = new_table(selection=selection)
+    for step, (how, vm, place, epoch, claim, down, confirmed) in enumerate(lies):
+        before, now_s = table, float(step)
+        server = Server(vm, *place, Epoch(epoch), claim=claim)
+        match how:
+            case "register":
+                table = register(table, server, LEASE_S, now_s, confirmed=confirmed)[0]
+            case "crash":
+                table = crash(table, vm, Epoch(epoch), now_s)[0]
+            case "told":
+                news = News(vm, Epoch(epoch), down, claim, now_s, False, 0, *place)
+                assert vm in table.members or not unsure(table, [news])
+                table = merge(table, [news], LEASE_S, now_s)
+            case _:
+                members = {name: member for name, member in MEMBERS.items() if name != vm} if down else MEMBERS
+                table = admit(table, members, now_s)
+        for name, known in table.servers.items():
+            assert (known.address, known.port) == ("127.0.0.1", 3020)  # R7
+            assert name in table.members
+            was = before.servers.get(name)
+            if how != "register" or not confirmed:
+                assert was is not None and was.epoch <= known.epoch <= was.epoch + EPOCH_LEAP  # R1
+                assert known.claim <= before.claim + CLAIM_LEAP + 1
+        assert table.available is None or table.available in table.servers
