@@ -1,170 +1,159 @@
-"""Strangers who flood a server: whoever is in goes on, newcomers come in, and the log keeps its history."""
+"""A stranger tells the routers of a real cluster lies; its clients, and what ``status`` says, are as before."""
 
 import asyncio
-import json
-import logging
-import subprocess
-import sys
+import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from snsnode.observe.bounded import Bounded
-from snsnode.rpc import health_pb2, health_pb2_grpc, master_pb2_grpc, server_pb2, social_pb2_grpc
-from snsnode.social.service import SocialService
-from snsnode.transport import handlers
-from snsnode.transport.admission import Bound, Bounds
-from snsnode.transport.health import Health, is_serving, register
-from snsnode.transport.servers import bind, make_server, make_threaded_server
-from tests.bounds import bounded_in_time, nothing_left_behind
-from tests.eventually import eventually_async
-from tests.memory_store import MemoryStore
-from tests.ports import free_port
-from tests.social_rig import STEP_S, RawClient, error_of
-
-__all__ = ["bounded_in_time", "nothing_left_behind"]
+from snsnode.client import Client
+from snsnode.node import cluster as clusters
+from snsnode.rpc import router_pb2, router_pb2_grpc, server_pb2
+from tests.cluster import Cluster, running
+from tests.eventually import eventually, eventually_async
 
 pytestmark = pytest.mark.integration
 
-SMALL = Bounds(watch=Bound(20, 20, float("inf")), outside=Bound(50, 50, 10.0))
+WITHIN_S = 20.0
+NEWCOMERS = 6
+EVERY_S = 0.005  # 200 lies a second to each router: it is no flood, which would be another test
+THREADS_MAX = 8  # more than a router had before
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(servers=2, routers=2, spare=False) as started:
+        started.await_available()
+        yield started
+
+
+def roles(cluster: Cluster) -> dict[str, int]:
+    pairs = {f"{vm} {role}": cluster.pid(vm, role) for vm in cluster.server_vms for role in ("master", "slave")}
+    return pairs | {f"{vm} router": cluster.pid(vm, "router") for vm in cluster.router_vms}
+
+
+def epochs(cluster: Cluster) -> dict[str, int]:
+    return {server["vm"]: server["epoch"] for server in cluster.status()["servers"]}
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def lies(cluster: Cluster, known: dict[str, int], number: int) -> list[tuple[str, Any]]:
+    """Return the calls of one round."""
+
+    def info(vm: str, epoch: int, port: int = 0, **more: Any) -> server_pb2.ServerInfo:
+        place: dict[str, Any] = {"hostname": "127.0.0.1", "port": port or cluster.ports.get(vm, 1)}
+        return server_pb2.ServerInfo(**place | more, vm=vm, epoch=epoch)
+
+    leap = known["vm2"] + 1_000_006 + number
+    mine = info("evil", 1, 6_666, claim=number + 1)
+    everywhere = router_pb2.TableReply(
+        vm=cluster.router_vms[1], servers=[mine, info("vm2", leap), info("vm3", 2**61)]
+    )
+    return [
+        ("RegisterServer", mine),
+        ("RegisterServer", info("vm2", known["vm2"] + 1, 6_666, claim=number + 1)),
+        ("RegisterServer", info("vm2", leap)),
+        ("RegisterServer", info(f"bogus{number}", 1, 6_666)),
+        ("Crash", info("vm3", 2**61)),
+        ("Crash", info("vm2", 1, hostname=f"h{number}.example.com")),
+        ("Exchange", everywhere),
+    ]
 
 
 @asynccontextmanager
-async def server(bounds: Bounds | None = None) -> AsyncIterator[str]:
-    """Serve the network and health in this process."""
-    service, health = SocialService(MemoryStore(), on_fenced=lambda: None), Health()
-    target = f"127.0.0.1:{free_port()}"
-    serving = make_server(bounds=bounds)
-    serving.add(social_pb2_grpc.add_SNSServiceServicer_to_server, service)
-    register(health, serving)
-    bind(serving, target)
-    run = asyncio.create_task(service.run())
-    await serving.start()
-    health.set(True)
+async def liar(cluster: Cluster, known: dict[str, int]) -> AsyncIterator[list[int]]:
+    """Tell lies to every router meanwhile; gives how many were told, and how many were taken."""
+    counts = [0, 0]
+
+    async def lie(target: str) -> None:
+        async with grpc.aio.insecure_channel(target) as channel:
+            stub: Any = router_pb2_grpc.RouterStub(channel)
+            number = 0
+            while True:
+                number += 1
+                for method, request in lies(cluster, known, number):
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        reply = await getattr(stub, method)(request, timeout=WITHIN_S)
+                        counts[1] += getattr(reply, "accepted", False)
+                    counts[0] += 1
+                    await asyncio.sleep(EVERY_S)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(lie(target), name=f"lie-{target}") for target in cluster.router_targets]
+        try:
+            yield counts
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def newcomer(cluster: Cluster, name: str) -> float:
+    began_s = time.monotonic()
+    async with Client(cluster.router_targets, username=name, deadline_s=WITHIN_S) as client:
+        await client.post("hello")
+    return time.monotonic() - began_s
+
+
+def test_while_a_stranger_lies_newcomers_are_served_and_status_is_true(cluster: Cluster) -> None:
+    async def attack() -> tuple[list[float], list[int]]:
+        async with liar(cluster, known) as counts:
+            took_s = [await newcomer(cluster, f"newcomer{number}") for number in range(NEWCOMERS)]
+
+            async def has_lied_enough() -> bool:
+                return counts[0] >= 400
+
+            await eventually_async(has_lied_enough, WITHIN_S)
+            assert epochs(cluster) == known
+            return took_s, counts
+
+    before, known = roles(cluster), epochs(cluster)
+    had = {vm: threads(cluster.pid(vm, "router")) for vm in cluster.router_vms}
+    _, (_, taken) = asyncio.run(attack())
+    assert taken == 0
+    assert {vm: threads(cluster.pid(vm, "router")) - had[vm] <= THREADS_MAX for vm in had} == dict.fromkeys(
+        had, True
+    )
+    found = cluster.status_json()
+    assert sorted(server["state"] for server in found["servers"]) == ["AVAILABLE", "STANDBY"]
+    assert {server["vm"]: server["epoch"] for server in found["servers"]} == known
+    assert roles(cluster) == before
+    for vm in cluster.router_vms:
+        text = cluster.vm_dir(vm).log("router").read_text()
+        assert 1 <= text.count("refused, for") <= 6
+        assert "evil" in text  # and that is told
+    asyncio.run(newcomer(cluster, "afterwards"))
+
+
+def test_router_takes_a_changed_list_without_a_restart_and_lives_with_a_damaged_one(cluster: Cluster) -> None:
+    before, whole = roles(cluster), cluster.spec.read_text()
+    file = cluster.vm_dir("vm1").path / clusters.FILENAME
     try:
-        yield target
+        cluster.spec.write_text("".join(line for line in whole.splitlines(keepends=True) if "vm3:" not in line))
+        cluster.generate()
+        eventually(lambda: known_to(cluster) == {"vm2"}, WITHIN_S)
+        file.write_text("{broken")
+        log = cluster.vm_dir("vm1").log("router")
+        eventually(lambda: "goes by the last good one" in log.read_text(), WITHIN_S)
+        assert known_to(cluster) == {"vm2"}
     finally:
-        await serving.stop(None)
-        run.cancel()
-        await asyncio.wait((run,))
+        cluster.spec.write_text(whole)
+        cluster.generate()
+    eventually(lambda: known_to(cluster) == {"vm2", "vm3"}, WITHIN_S)
+    cluster.await_available()
+    assert roles(cluster) == before
 
 
-@asynccontextmanager
-async def stranger(kind: str, target: str, number: int, seconds: float = 60.0) -> AsyncIterator[None]:
-    """Have one that attacks, in full, for the block."""
-    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", f"--seconds={seconds}"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(STEP_S):
-            assert await process.stdout.readline() == b"ready\n"
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def seen_by_stranger(kind: str, target: str, number: int) -> dict[str, int]:
-    """Let one attack to its end, and return what it saw."""
-    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", "--seconds=30"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    said, _ = await process.communicate()
-    seen: dict[str, int] = json.loads(said.splitlines()[-1])
-    return seen
-
-
-@contextmanager
-def role_log(path: Path) -> Iterator[Path]:
-    """Write what a role would."""
-    handler = logging.FileHandler(path)
-    handler.addFilter(Bounded())
-    logging.getLogger().addHandler(handler)
-    try:
-        yield path
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
-
-
-async def test_open_watches_are_bounded_and_keep_nobody_out() -> None:
-    async with server(SMALL) as target, stranger("watches", target, 500):
-        assert await is_serving(target, STEP_S)
-        async with RawClient(target, "newcomer") as newcomer:
-            await newcomer.post("hello")
-
-
-async def test_calls_whose_message_never_comes_hold_up_no_one_who_is_in_and_newcomers_not_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with server(SMALL) as target, RawClient(target, "alice") as alice:
-        monkeypatch.setattr(handlers, "MESSAGE_S", 4.0)
-        async with stranger("half-calls", target, 200):
-            refused = await error_of(RawClient(target, "bob").login())
-            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            await alice.post("hello")
-
-            async def comes_in() -> bool:
-                return await is_serving(target, STEP_S)
-
-            await eventually_async(comes_in, within_s=STEP_S)
-            async with RawClient(target, "carol") as carol:
-                await carol.post("hello")
-
-
-async def test_messages_that_do_not_parse_are_invalid_and_the_log_keeps_its_history(tmp_path: Path) -> None:
-    with role_log(tmp_path / "role.log") as log:
-        async with server() as target:
-            seen = await seen_by_stranger("rubbish", target, 900)
-        assert set(seen) == {"INVALID_ARGUMENT", "UNIMPLEMENTED"}  # a router's methods are not served here
-        lines = log.read_text().splitlines()
-        assert len(lines) == 5, lines[:10]
-        assert all("it does not parse" in line for line in lines)
-
-
-class _Beats(master_pb2_grpc.MasterServicer):
-    def KeepAlive(self, request: object, context: object) -> server_pb2.KeepAliveReply:  # noqa: N802
-        raise ZeroDivisionError("the secret")
-
-
-async def test_messages_that_do_not_parse_are_invalid_on_a_vms_own_socket_too(tmp_path: Path) -> None:
-    target = f"unix:{tmp_path}/s"
-    local = make_threaded_server(2)
-    local.add(master_pb2_grpc.add_MasterServicer_to_server, _Beats())
-    bind(local, target)
-    local.start()
-    try:
-        with role_log(tmp_path / "role.log") as log:
-            seen = await seen_by_stranger("rubbish", target, 90)
-            assert set(seen) == {"INVALID_ARGUMENT", "UNIMPLEMENTED"}
-            async with grpc.aio.insecure_channel(target) as channel:
-                stub = master_pb2_grpc.MasterStub(channel)
-                for _ in range(5):
-                    error = await error_of(stub.KeepAlive(server_pb2.KeepAliveRequest(), timeout=STEP_S))
-                    assert error.code() is grpc.StatusCode.INTERNAL
-                    assert "secret" not in (error.details() or "")
-            first, second = log.read_text().splitlines()
-            assert "KeepAlive: it does not parse" in first
-            assert "ZeroDivisionError: the secret (at test_strangers.py:" in second
-    finally:
-        local.stop(None).wait(STEP_S)
-
-
-async def test_a_call_without_a_message_is_invalid() -> None:
-    async with server() as target, grpc.aio.insecure_channel(target) as channel:
-        call: Any = channel.stream_unary("/sns.v1.SNSService/Login")()
-        await call.done_writing()
-        assert (await error_of(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_health_of_an_unknown_service_is_not_found_and_its_watch_waits_for_it() -> None:
-    async with server() as target, grpc.aio.insecure_channel(target) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        error = await error_of(stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=STEP_S))
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service="x"))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        watch.cancel()
+def known_to(cluster: Cluster) -> set[str]:
+    """Return the VMs in the table of the first router."""
+    with grpc.insecure_channel(cluster.router_targets[0]) as channel:
+        stub: Any = router_pb2_grpc.RouterStub(channel)
+        table = stub.Table(router_pb2.TableRequest(), timeout=WITHIN_S)
+    return {server.vm for server in table.servers}
