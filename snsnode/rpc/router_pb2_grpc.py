@@ -66,7 +66,10 @@ class RouterServicer:
     """Missing associated documentation comment in .proto file."""
 
     def RegisterServer(self, request, context):
-        """A master registers, and renews its lease. Refused (accepted = false) below the known epoch.
+        """A master registers, and renews its lease. Refused (accepted = false) below the known epoch. Only servers of the
+        spec are taken, at the spec's address: PERMISSION_DENIED to others. What does not come from the server's own
+        machine, or leaps, counts only as the server itself confirms, which the router asks by Master.KeepAlive:
+        PERMISSION_DENIED where it says something else, UNAVAILABLE where it does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,15 +83,16 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Crash(self, request, context):
-        """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch.
+        """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch. From another machine it
+        is a hint: PERMISSION_DENIED where the server answers a probe, and doubt where it is silent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Exchange(self, request, context):
-        """Routers tell each other their tables, both ways in one call. Taken from the machines of routers of the same
-        configuration only; PERMISSION_DENIED to others.
+        """Routers tell each other their tables, both ways in one call. Taken only from a router of the spec (vm), from its
+        own machine; PERMISSION_DENIED to others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,14 +33,20 @@ class RouterStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouterAsyncStub: ...
     RegisterServer: _grpc.UnaryUnaryMultiCallable[_server_pb2.ServerInfo, _server_pb2.KeepAliveReply]
-    """A master registers, and renews its lease. Refused (accepted = false) below the known epoch."""
+    """A master registers, and renews its lease. Refused (accepted = false) below the known epoch. Only servers of the
+    spec are taken, at the spec's address: PERMISSION_DENIED to others. What does not come from the server's own
+    machine, or leaps, counts only as the server itself confirms, which the router asks by Master.KeepAlive:
+    PERMISSION_DENIED where it says something else, UNAVAILABLE where it does not answer.
+    """
     Connect: _grpc.UnaryUnaryMultiCallable[_router_pb2.ClientConnect, _server_pb2.ServerInfo]
     """A client asks for the available master. UNAVAILABLE where there is none."""
     Crash: _grpc.UnaryUnaryMultiCallable[_server_pb2.ServerInfo, _server_pb2.KeepAliveReply]
-    """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch."""
+    """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch. From another machine it
+    is a hint: PERMISSION_DENIED where the server answers a probe, and doubt where it is silent.
+    """
     Exchange: _grpc.UnaryUnaryMultiCallable[_router_pb2.TableReply, _router_pb2.TableReply]
-    """Routers tell each other their tables, both ways in one call. Taken from the machines of routers of the same
-    configuration only; PERMISSION_DENIED to others.
+    """Routers tell each other their tables, both ways in one call. Taken only from a router of the spec (vm), from its
+    own machine; PERMISSION_DENIED to others.
     """
     Table: _grpc.UnaryUnaryMultiCallable[_router_pb2.TableRequest, _router_pb2.TableReply]
     """The table, for operators."""
@@ -49,14 +55,20 @@ class RouterStub:
 class RouterAsyncStub(RouterStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterServer: _aio.UnaryUnaryMultiCallable[_server_pb2.ServerInfo, _server_pb2.KeepAliveReply]  # type: ignore[assignment]
-    """A master registers, and renews its lease. Refused (accepted = false) below the known epoch."""
+    """A master registers, and renews its lease. Refused (accepted = false) below the known epoch. Only servers of the
+    spec are taken, at the spec's address: PERMISSION_DENIED to others. What does not come from the server's own
+    machine, or leaps, counts only as the server itself confirms, which the router asks by Master.KeepAlive:
+    PERMISSION_DENIED where it says something else, UNAVAILABLE where it does not answer.
+    """
     Connect: _aio.UnaryUnaryMultiCallable[_router_pb2.ClientConnect, _server_pb2.ServerInfo]  # type: ignore[assignment]
     """A client asks for the available master. UNAVAILABLE where there is none."""
     Crash: _aio.UnaryUnaryMultiCallable[_server_pb2.ServerInfo, _server_pb2.KeepAliveReply]  # type: ignore[assignment]
-    """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch."""
+    """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch. From another machine it
+    is a hint: PERMISSION_DENIED where the server answers a probe, and doubt where it is silent.
+    """
     Exchange: _aio.UnaryUnaryMultiCallable[_router_pb2.TableReply, _router_pb2.TableReply]  # type: ignore[assignment]
-    """Routers tell each other their tables, both ways in one call. Taken from the machines of routers of the same
-    configuration only; PERMISSION_DENIED to others.
+    """Routers tell each other their tables, both ways in one call. Taken only from a router of the spec (vm), from its
+    own machine; PERMISSION_DENIED to others.
     """
     Table: _aio.UnaryUnaryMultiCallable[_router_pb2.TableRequest, _router_pb2.TableReply]  # type: ignore[assignment]
     """The table, for operators."""
@@ -68,7 +80,11 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _server_pb2.ServerInfo,
         context: _ServicerContext,
     ) -> _typing.Union[_server_pb2.KeepAliveReply, _abc.Awaitable[_server_pb2.KeepAliveReply]]:
-        """A master registers, and renews its lease. Refused (accepted = false) below the known epoch."""
+        """A master registers, and renews its lease. Refused (accepted = false) below the known epoch. Only servers of the
+        spec are taken, at the spec's address: PERMISSION_DENIED to others. What does not come from the server's own
+        machine, or leaps, counts only as the server itself confirms, which the router asks by Master.KeepAlive:
+        PERMISSION_DENIED where it says something else, UNAVAILABLE where it does not answer.
+        """
 
     @_abc_1.abstractmethod
     def Connect(
@@ -84,7 +100,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _server_pb2.ServerInfo,
         context: _ServicerContext,
     ) -> _typing.Union[_server_pb2.KeepAliveReply, _abc.Awaitable[_server_pb2.KeepAliveReply]]:
-        """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch."""
+        """A slave reports that its master, at this epoch, is dead. Ignored below the known epoch. From another machine it
+        is a hint: PERMISSION_DENIED where the server answers a probe, and doubt where it is silent.
+        """
 
     @_abc_1.abstractmethod
     def Exchange(
@@ -92,8 +110,8 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.TableReply,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.TableReply, _abc.Awaitable[_router_pb2.TableReply]]:
-        """Routers tell each other their tables, both ways in one call. Taken from the machines of routers of the same
-        configuration only; PERMISSION_DENIED to others.
+        """Routers tell each other their tables, both ways in one call. Taken only from a router of the spec (vm), from its
+        own machine; PERMISSION_DENIED to others.
         """
 
     @_abc_1.abstractmethod

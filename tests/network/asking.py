@@ -46,6 +46,33 @@ async def crash(target: str, vm: str, host: str, port: int, epoch: int) -> dict[
     return {"accepted": told.accepted, "message": told.message}
 
 
+async def register(
+    target: str, vm: str, host: str, port: int, epoch: int, claim: int, leaving: bool
+) -> dict[str, Any]:
+    """Register a server with the router at ``target``, as the master of ``vm`` would."""
+    channel = open_channel(target)
+    try:
+        stub: Any = router_pb2_grpc.RouterStub(channel)
+        info = server_pb2.ServerInfo(vm=vm, hostname=host, port=port, epoch=epoch, claim=claim, leaving=leaving)
+        told: server_pb2.KeepAliveReply = await call(stub.RegisterServer, info, ANSWER_S)
+    finally:
+        await channel.close()
+    return {"accepted": told.accepted, "message": told.message}
+
+
+async def exchange(target: str, vm: str, down: str, host: str, port: int, epoch: int) -> dict[str, Any]:
+    """Tell the router at ``target``, as the one on ``vm``, that the server on ``down`` has crashed."""
+    channel = open_channel(target)
+    try:
+        stub: Any = router_pb2_grpc.RouterStub(channel)
+        state = server_pb2.SERVER_STATE_DOWN
+        dead = server_pb2.ServerInfo(vm=down, hostname=host, port=port, epoch=epoch, state=state)
+        await call(stub.Exchange, router_pb2.TableReply(vm=vm, servers=[dead]), ANSWER_S)
+    finally:
+        await channel.close()
+    return {}
+
+
 async def visit(routers: list[str], username: str, deadline_s: float) -> dict[str, Any]:
     """Log in, list the users, and leave; ``took_s`` is until the list was there."""
     began_s = time.monotonic()
@@ -55,7 +82,7 @@ async def visit(routers: list[str], username: str, deadline_s: float) -> dict[st
     return {"took_s": took_s}
 
 
-ACTS = {act.__name__: act for act in (table, crash, visit)}
+ACTS = {act.__name__: act for act in (table, crash, register, exchange, visit)}
 
 
 async def main() -> None:
