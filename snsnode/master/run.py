@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
@@ -20,10 +21,10 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import me
 from snsnode.node.progress import Progress
 from snsnode.observe.journal import Journal
-from snsnode.pair import beat
+from snsnode.pair import beat, disk
 from snsnode.pair.machine import Cause, Rules
 from snsnode.pair.reload import follow_config
-from snsnode.pair.role import keep_role, run_until
+from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.pair.routers import Routers
 from snsnode.pair.spawn import Child, spawn
 from snsnode.pair.tasks import Tasks, first_of
@@ -56,11 +57,11 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spar
         # What a successor need not wait for is made before its turn: from then on, clients are waiting.
         servers = _Servers()
         if as_spare:
-            spare_lock.take(LOCK_WAIT_S)
+            await take_role(spare_lock, LOCK_WAIT_S)
             spare_lock.announce(config=config.digest("master"))
             if not await _wait_for_turn(vm_dir, config, spare_lock, stop):
                 return
-        lock.take(LOCK_WAIT_S)
+        await take_role(lock, LOCK_WAIT_S)
         # Only now: between two locks the pair would look wholly dead, and be launched a second time.
         spare_lock.withdraw()
         lock.announce(epoch=epochs.take(vm_dir), config=config.digest("master"))
@@ -103,7 +104,7 @@ class _Master:
         self._config = config
         self._lock = lock
         self._store = store
-        self._journal = Journal(vm_dir.journal, config.vm, "master")
+        self._journal = Journal(vm_dir.journal, config.vm, "master", later=disk.post)
         self._fenced = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._claimed = False
@@ -128,7 +129,8 @@ class _Master:
         self._routers.connect()
         try:
             # The port first: one that is somebody else's costs no epoch.
-            with contextlib.closing(reserve(self._config.endpoint("master"), PORT_WAIT_S)):
+            reserved = await disk.do(partial(reserve, self._config.endpoint("master"), PORT_WAIT_S))
+            with contextlib.closing(reserved):
                 # The epoch rises, durably, before we answer: what a predecessor left in flight is refused.
                 if not await self._begin(stop):
                     return
@@ -224,11 +226,13 @@ class _Master:
             Exhausted: the epoch cannot be recorded; we must not serve under it.
         """
         async with self._claiming:
-            epochs.record(self._vm_dir, at_least)  # a disk that takes no record costs none of the store's epochs
+            # A disk that takes no record costs none of the store's epochs.
+            await disk.do(partial(epochs.record, self._vm_dir, at_least))
             epoch = await self._claim(at_least)
-            epochs.record(self._vm_dir, epoch)
+            await disk.do(partial(epochs.record, self._vm_dir, epoch))
             self._registration.epoch = self._keepalive.epoch = epoch
-            self._lock.announce(epoch=epoch, config=self._config.digest("master"))
+            with contextlib.suppress(OSError):  # the lock's keeper writes it later
+                self._lock.announce(epoch=epoch, config=self._config.digest("master"))
 
     async def _claim(self, at_least: Epoch) -> Epoch:
         while True:
@@ -251,7 +255,8 @@ class _Master:
         while True:  # a later claim, which a router brought about, may find no room either
             await asyncio.sleep(CLAIM_RETRY_S)
             if not self._claimed:
-                with contextlib.suppress(Exhausted):  # the store may be above us, and the disk full
+                # The store may be above us and the disk full, or the store broken: who serves reads goes on.
+                with contextlib.suppress(Exhausted, StoreFailed):
                     await self._become(self._registration.epoch)
 
     async def _raise_epoch(self, known: Epoch) -> Epoch:

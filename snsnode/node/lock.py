@@ -75,6 +75,9 @@ class RoleLock:
                     os.close(descriptor)
                     raise Held(self._held_message()) from None
                 time.sleep(_RETRY_S)
+            except OSError:
+                os.close(descriptor)
+                raise
 
     def announce(self, *, epoch: int = 0, config: str = "") -> None:
         """Write the pid file: this process holds the role. May be called again with other values."""
@@ -113,7 +116,8 @@ class RoleLock:
     def _is_announced(self) -> bool:
         path = self._vm_dir.pid(self.name)
         try:
-            return _read(path).identity == me()
+            found = _read(path)
+            return (found.identity, found.epoch) == (me(), self._epoch)
         except reading.Damaged as error:
             aside.set_aside(path, str(error))
         except OSError:

@@ -9,7 +9,9 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,13 @@ class Entry:
 
 
 class Journal:
-    """Appends what one process does."""
+    """Appends what one process does; ``later`` is given the work where it must not be waited for."""
 
-    def __init__(self, path: Path, vm: str, role: str) -> None:
+    def __init__(
+        self, path: Path, vm: str, role: str, later: Callable[[Callable[[], object]], None] | None = None
+    ) -> None:
         self._path = path
+        self._later = later
         self._vm = vm
         self._role = role
 
@@ -46,12 +51,19 @@ class Journal:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s * 1000) % 1000:03d}Z"
         entry = {"at": at, "vm": self._vm, "role": self._role, "pid": os.getpid(), "event": event}
         entry |= {key: value for key, value in fields.items() if value is not None}
-        with contextlib.suppress(OSError):
-            self._append(json.dumps(entry, ensure_ascii=False) + "\n")
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        if self._later is not None:
+            self._later(partial(self._try_to_append, line))
+        else:
+            self._try_to_append(line)
 
     def note_damage(self, path: Path, place: Path, cause: str) -> None:
         """Tell of a file that was set aside; one of ``aside.listeners``."""
         self.write("set-aside", file=path.name, kept=place.name, cause=cause)
+
+    def _try_to_append(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self._append(line)
 
     def _append(self, line: str) -> None:
         aside.clear_way(self._path)

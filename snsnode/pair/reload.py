@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from snsnode.base.errors import ConfigError
 from snsnode.node.config import FILENAME, NodeConfig, load
 from snsnode.node.paths import VmDir
+from snsnode.pair import disk
 
 LOOK_EVERY_S = 0.5
 
@@ -18,11 +20,11 @@ async def follow_config(vm_dir: VmDir, on_change: Callable[[NodeConfig], None]) 
     """
     seen = None
     while True:
-        now = stamp(vm_dir)
+        now = await disk.do(partial(stamp, vm_dir))
         if now != seen and now is not None:
             seen = now
             with contextlib.suppress(ConfigError):  # a damaged file changes nothing; the next start refuses it
-                on_change(load(vm_dir.path))
+                on_change(await disk.do(partial(load, vm_dir.path)))
         await asyncio.sleep(LOOK_EVERY_S)
 
 

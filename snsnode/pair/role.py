@@ -2,17 +2,19 @@
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
 import resource
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from snsnode.base import aside
-from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, SnsError
+from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, Held, SnsError
 from snsnode.base.signals import start_clean
 from snsnode.node import config as node_config
 from snsnode.node import intent
@@ -21,10 +23,12 @@ from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.observe import logs
 from snsnode.observe.journal import Journal
+from snsnode.pair import disk
 
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 0.5
+TAKE_EVERY_S = 0.005
 # What the machine has no more of: the message says all, and a traceback would only fill the disk further.
 _USED_UP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -59,7 +63,10 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         vm_dir.make()
         logs.to_file(vm_dir.log(role), role, vm)
         _take_all_descriptors()
-        asyncio.run(_until_stopped(run, vm_dir, config))
+        try:
+            asyncio.run(_until_stopped(run, vm_dir, config))
+        finally:
+            disk.flush()
     except SnsError as error:
         # CRITICAL: no restart mends it, and who waits for us need not wait on (control.logs).
         log.log(logging.CRITICAL if error.exit_code == EXIT_CONFIG else logging.ERROR, "%s", error.message)
@@ -89,6 +96,23 @@ async def _until_stopped(run: Run, vm_dir: VmDir, config: NodeConfig) -> None:
         raise first_error(group) from group
 
 
+async def take_role(lock: RoleLock, within_s: float) -> None:
+    """Take the lock, waiting at most ``within_s`` for a dying holder, and turn the event loop meanwhile.
+
+    Raises:
+        Held: a live process has it; the message names it.
+    """
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            lock.take()
+            return
+        except Held:
+            if time.monotonic() >= until_s:
+                raise
+        await asyncio.sleep(TAKE_EVERY_S)
+
+
 async def keep_role(vm_dir: VmDir, lock: RoleLock, stop: asyncio.Event) -> None:
     """Hold on to the role: mend a lost lock file, and heed a stop that no signal brought.
 
@@ -96,9 +120,10 @@ async def keep_role(vm_dir: VmDir, lock: RoleLock, stop: asyncio.Event) -> None:
     """
     while True:
         await asyncio.sleep(KEEP_EVERY_S)
-        lock.keep()
-        if lock.name in ROLES and intent.is_stopped(vm_dir, lock.name):
-            stop.set()
+        with contextlib.suppress(OSError):  # a full disk, no descriptor left: the next look does it
+            lock.keep()
+            if lock.name in ROLES and intent.is_stopped(vm_dir, lock.name):
+                stop.set()
 
 
 async def run_until(stop: asyncio.Event, *tasks: tuple[str, Coroutine[Any, Any, None]]) -> None:

@@ -27,7 +27,7 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, open_pidfd, state_of
 from snsnode.node.progress import ProgressReader
 from snsnode.observe.journal import Journal
-from snsnode.pair import machine
+from snsnode.pair import disk, machine
 from snsnode.pair.fence import kill_and_await
 from snsnode.pair.machine import Cause, Phase
 from snsnode.pair.spawn import Child
@@ -39,6 +39,8 @@ EXIT_CODES_MAX = 16
 BEATS_AT_ONCE = 2  # outstanding KeepAlives at most
 HEARD_MAX = 16  # beats that were heard and not looked at yet; more say no more
 COMPLAIN_EVERY_S = 5.0  # about what we lack ourselves
+BUDGET_S = 1.0  # the ledger has this long to answer
+BLIND_WAIT_S = 2.0  # before a restart that it did not answer for
 UNANNOUNCED_S = 2.0  # at our end a starting partner has this long to take its role, or to be stopped too
 PLANNED_S = 5.0  # an end so soon after a stop intent was seen is the one that was asked for
 
@@ -313,7 +315,7 @@ class Watch:
         successor = live_holder(self._vm_dir, self._partner.role)
         code = self._exit_codes.get(partner)
         replacing = successor is None and wanted and not planned
-        spent = self._withdraw(hopeless=code == EXIT_CONFIG) if replacing else None
+        spent = await self._withdraw(hopeless=code == EXIT_CONFIG) if replacing else None
         self._exit_codes.pop(partner, None)
         self._journal.write(
             f"{self._partner.role}-stopped" if planned or not wanted else f"{self._partner.role}-down",
@@ -354,15 +356,18 @@ class Watch:
         except SnsError as error:
             log.error("%s", error.message)
             self._journal.write(f"{self._partner.role}-launch-failed", cause=error.message)
-            return self._cleared(self._withdraw(hopeless=error.exit_code == EXIT_CONFIG))
+            return self._cleared(await self._withdraw(hopeless=error.exit_code == EXIT_CONFIG))
         self._children.append(child)
         log.info("launched %s as process %d: %s", self._partner.role, child.identity.pid, cause.value)
         return machine.Seen(child.identity)
 
-    def _withdraw(self, *, hopeless: bool) -> tuple[budget.Budget, float]:
-        return budget.withdraw(
-            self._vm_dir, self._config.restart, self._partner.role, random.random(), hopeless=hopeless
-        )
+    async def _withdraw(self, *, hopeless: bool) -> tuple[budget.Budget, float]:
+        role, unit = self._partner.role, random.random()
+        spend = partial(budget.withdraw, self._vm_dir, self._config.restart, role, unit, hopeless=hopeless)
+        try:
+            return await disk.do(spend, BUDGET_S)
+        except TimeoutError:  # a disk that hangs: nobody knows what was spent, and the pair must come back
+            return budget.Budget(delayed=1), BLIND_WAIT_S
 
     def _cleared(self, withdrawn: tuple[budget.Budget, float]) -> machine.Cleared:
         spent, wait_s = withdrawn

@@ -8,8 +8,9 @@ from snsnode.node.config import NodeConfig
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.observe.journal import Journal
+from snsnode.pair import disk
 from snsnode.pair.reload import follow_config
-from snsnode.pair.role import keep_role, run_until
+from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.router.probe import answers
 from snsnode.router.service import RouterService
 from snsnode.router.spec import SpecFile
@@ -27,8 +28,8 @@ TABLE_MAX_BYTES = (
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
     """Be the router of this VM until ``stop``."""
     lock = RoleLock(vm_dir, "router")
-    lock.take(LOCK_WAIT_S)
-    journal = Journal(vm_dir.journal, config.vm, "router")
+    await take_role(lock, LOCK_WAIT_S)
+    journal = Journal(vm_dir.journal, config.vm, "router", later=disk.post)
     server = make_server(TABLE_MAX_BYTES)
     try:
         bind(server, config.endpoint("router").target)

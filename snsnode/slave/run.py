@@ -13,10 +13,10 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, boot_id, me
 from snsnode.node.progress import Progress
 from snsnode.observe.journal import Journal
-from snsnode.pair import beat
+from snsnode.pair import beat, disk
 from snsnode.pair.machine import Cause, Phase, Rules
 from snsnode.pair.reload import follow_config
-from snsnode.pair.role import keep_role, run_until
+from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.pair.routers import Router, Routers, report_crash
 from snsnode.pair.spawn import Child, spawn
 from snsnode.pair.watch import Partner, Watch
@@ -37,7 +37,7 @@ LOCK_WAIT_S = 1.0  # a dying predecessor has this long to let go
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
     """Be the slave of this VM until ``stop``."""
     lock = RoleLock(vm_dir, "slave")
-    lock.take(LOCK_WAIT_S)
+    await take_role(lock, LOCK_WAIT_S)
     try:
         lock.announce(config=config.digest("slave"))
         # Asked after we announced ourselves: whoever stops us has written the intent before it looked for us.
@@ -58,7 +58,7 @@ class _Slave:
         self._me = me()
         self._progress = Progress(self._me)
         self._progress.move()  # from here on, supervisord sees it where we hang
-        self._journal = Journal(vm_dir.journal, config.vm, "slave")
+        self._journal = Journal(vm_dir.journal, config.vm, "slave", later=disk.post)
         self._spares = SpareKeeper(vm_dir, config)
         self._crash: server_pb2.ServerInfo | None = None
         self._routers = Routers(config.routers, self._serve_router)

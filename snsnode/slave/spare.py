@@ -5,7 +5,6 @@ for its side. Starting from it takes milliseconds where a cold start takes a hun
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from snsnode.node.config import NodeConfig, load
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
+from snsnode.pair import disk
 from snsnode.pair.machine import LATE_S
 from snsnode.pair.reload import stamp
 from snsnode.pair.spawn import Child, spawn
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1  # two looks at state T are this far apart
 FOREIGN_LOOKS = 50  # an orphan beside a live master sees us, and leaves, within one or two
+SEE_OFF_EVERY_S = 0.01
 LEAVES_WITHIN_S = 1.0  # from the word; after that it is killed
 TAKES_OVER_WITHIN_S = (
     3.0  # from the word to the master's lock, which takes milliseconds; a deadlocked one never does
@@ -44,6 +45,7 @@ class SpareKeeper:
         self._vm_dir = vm_dir
         self._config = config
         self._child: Child | None = None
+        self._code = 0  # the fingerprint of the code; 0 until it is known
         self._born_of: object = None  # the fingerprint of code and configuration when the spare was started
         self._looked_s = time.monotonic()
         self._not_before_s = 0.0
@@ -68,20 +70,30 @@ class SpareKeeper:
 
     async def run(self) -> None:
         """Keep a spare ready until cancelled, then dismiss it."""
-        try:
-            while True:
-                self._look()
-                await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            self._dismiss()
-            self._see_off(LEAVES_WITHIN_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_code(), name="code")
+            try:
+                while True:
+                    self._look()
+                    await asyncio.sleep(LOOK_EVERY_S)
+            finally:
+                self._dismiss()
+                await self._see_off_at_end()
+
+    async def _follow_code(self) -> None:
+        while True:
+            try:
+                self._code = await disk.do(_code_fingerprint)
+            except OSError:  # a file that vanishes under an upgrade: look again later
+                self._code = self._code or 1
+            await asyncio.sleep(CODE_LOOK_S)
 
     def _look(self) -> None:
         now_s = time.monotonic()
         if self._sent is not None and now_s - self._looked_s > LOOK_EVERY_S + LATE_S:
             self._sent = self._sent[0], now_s + TAKES_OVER_WITHIN_S  # we did not run; nor did it, perhaps
         self._looked_s = now_s
-        self._see_off(0.0)
+        self._see_off()
         self._end_deaf()
         if self._child is not None:
             code = self._child.process.poll()
@@ -121,7 +133,7 @@ class SpareKeeper:
     def _is_wanted(self) -> bool:
         # Beside a live master only: one that is being brought up needs the cores, and it may be the orphan.
         # And one at a time: who was dismissed still has the lock.
-        if self._leaving is not None or not intent.may_start(self._vm_dir, "master"):
+        if self._leaving is not None or not self._code or not intent.may_start(self._vm_dir, "master"):
             return False
         return live_holder(self._vm_dir, "master") is not None
 
@@ -134,7 +146,7 @@ class SpareKeeper:
             self._ended(None)
 
     def _fingerprint(self) -> object:
-        return _code_fingerprint(), stamp(self._vm_dir)
+        return self._code, stamp(self._vm_dir)
 
     def _is_readable(self) -> bool:
         """Tell whether a new spare could read the configuration; else the one that has the old is worth more."""
@@ -173,20 +185,22 @@ class SpareKeeper:
             self._leaving = self._child, time.monotonic() + LEAVES_WITHIN_S
             self._child = None
 
-    def _see_off(self, within_s: float) -> None:
-        """Reap the one that was dismissed, after ``within_s`` at most; kill it where its time is up."""
+    def _see_off(self) -> None:
+        """Reap the one that was dismissed; kill it where its time is up."""
         if self._leaving is None:
             return
         child, until_s = self._leaving
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(within_s)
         if child.process.poll() is not None:
             self._leaving = None
-        elif within_s or time.monotonic() > until_s:
+        elif time.monotonic() > until_s:
             child.process.kill()  # reaped at a later look
-            if within_s:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.process.wait(within_s)
+
+    async def _see_off_at_end(self) -> None:
+        """See it off for twice the time that it has at most: to leave, and to be reaped."""
+        until_s = time.monotonic() + 2 * LEAVES_WITHIN_S
+        while self._leaving is not None and time.monotonic() < until_s:
+            self._see_off()
+            await asyncio.sleep(SEE_OFF_EVERY_S)
 
 
 def _tell(child: Child, word: bytes) -> bool:
@@ -200,17 +214,7 @@ def _tell(child: Child, word: bytes) -> bool:
     return True
 
 
-_fingerprint_at_s = 0.0
-_fingerprint_value = 0
-
-
 def _code_fingerprint() -> int:
-    """Return a number that changes when the installed code does; looked up at most every ``CODE_LOOK_S``."""
-    global _fingerprint_at_s, _fingerprint_value
-    now_s = time.monotonic()
-    if now_s - _fingerprint_at_s >= CODE_LOOK_S or not _fingerprint_value:
-        _fingerprint_at_s = now_s
-        with contextlib.suppress(OSError):  # a file that vanishes under an upgrade: look again later
-            root = Path(snsnode.__file__).parent
-            _fingerprint_value = hash(tuple(sorted((str(f), f.stat().st_mtime_ns) for f in root.rglob("*.py"))))
-    return _fingerprint_value
+    """Return a number that changes when the installed code does, and is never 0; raises OSError."""
+    root = Path(snsnode.__file__).parent
+    return hash(tuple(sorted((str(file), file.stat().st_mtime_ns) for file in root.rglob("*.py")))) or 1

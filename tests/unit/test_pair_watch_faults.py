@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -198,3 +199,16 @@ async def test_a_defect_of_ours_ends_the_watch(scene: Scene, monkeypatch: pytest
             scene.processes[-1].kill()
             await asyncio.Event().wait()
     assert raised.group_contains(KeyError)
+
+
+async def test_a_ledger_on_a_disk_that_hangs_keeps_no_pair_dead(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(watch, "BUDGET_S", 0.1)
+    monkeypatch.setattr(watch, "BLIND_WAIT_S", 0.1)
+    monkeypatch.setattr(budget, "withdraw", lambda *_, **__: released.wait(60))
+    try:
+        await assert_comes_back(scene)
+    finally:
+        released.set()
