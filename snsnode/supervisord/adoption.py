@@ -21,7 +21,7 @@ from supervisor.process import Subprocess
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from snsnode.node.process import Identity, is_alive, send_signal, state_of
-from snsnode.supervisord import bell
+from snsnode.supervisord import bell, logfiles
 
 _UPTIME_SLACK_S = 1.0  # a start time that is off by more: the wall clock was set
 
@@ -109,19 +109,26 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         if self.state == ProcessStates.STOPPING and left_s > 0:
             self.delay = time.time() + left_s  # the wall clock was set: this SIGKILL comes too early
             return None
-        self._grace_until_s = time.monotonic() + self.config.stopwaitsecs
+        self._give_grace()
         if self._awaited_until_s:
             self._awaited_until_s = 0.0
+            self.change_state(ProcessStates.STOPPING)
             self.change_state(ProcessStates.STOPPED)
             return None
         if self._adopted is None:
             return Subprocess.kill(self, sig)  # type: ignore[no-any-return]
-        refusal = self._send(sig)
-        self.delay = time.time() + self.config.stopwaitsecs
+        refusal = self._send_to_end(sig)
         if refusal is None:
             self.killing = True
             self.change_state(ProcessStates.STOPPING)
+        elif self._shuts_down:
+            self._give_up_stopping(refusal)
         return refusal
+
+    def _give_grace(self) -> None:
+        """Let SIGKILL come ``stopwaitsecs`` from now, whatever the wall clock does."""
+        self._grace_until_s = time.monotonic() + self.config.stopwaitsecs
+        self.delay = time.time() + self.config.stopwaitsecs
 
     def signal(self, sig: int) -> str | None:
         """Signal the program without the intention to end it."""
@@ -135,8 +142,29 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
             raise OSError(errno.EPIPE, "an adopted process has no stdin channel")
         Subprocess.write(self, chars)
 
+    def removelogs(self) -> None:
+        """Clear the logs in place: a role or daemon goes on writing into its file by itself, adopted or not.
+
+        Raises:
+            OSError: one may not be written.
+        """
+        for path in (self.config.stdout_logfile, self.config.stderr_logfile):
+            if path:
+                logfiles.truncate(path)
+        for dispatcher in self.dispatchers.values():
+            for name in ("normallog", "capturelog"):
+                logfiles.clear(getattr(dispatcher, name, None))
+
     def finish(self, pid: int, sts: int) -> None:
         """Take the end of a child; as subreaper, supervisord reaps adopted orphans too."""
+        # No look meanwhile: it would find that the process is gone, before we have told how it ended.
+        looking, self._looking = self._looking, True
+        try:
+            guarded(self.config.options.logger, f"end {self.config.name}", lambda: self._finish(pid, sts))
+        finally:
+            self._looking = looking
+
+    def _finish(self, pid: int, sts: int) -> None:
         if pid != self.pid:
             return
         logger = self.config.options.logger
@@ -171,20 +199,35 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
             if self._lives(self._adopted):
                 self._keep_uptime(self._adopted)
                 return
-            history = self.config.options.pidhistory
-            if history.get(self.pid) is self:  # nobody will reap it here (reap() itself deletes after finish)
-                del history[self.pid]
-            self._adopted_ended(-1, "exit status unknown")
+            self._forget_pid(self.pid)  # nobody will reap it here
+            self._adopted_ended(*self._how_it_ended(self._adopted))
         if self.pid or not self._may_adopt():
             return
         found = self._successor()
-        shuts_down = self.config.options.mood < SupervisorStates.RUNNING
         if found is not None:
             self._adopt(found)
-            if shuts_down:
+            if self._shuts_down:
                 self.stop()  # its group may have been stopped already, and is not asked again
-        elif not shuts_down and not self._awaited_until_s:
+        elif not self._shuts_down and not self._awaited_until_s:
             self._vacant()
+
+    @property
+    def _shuts_down(self) -> bool:
+        return bool(self.config.options.mood < SupervisorStates.RUNNING)
+
+    def _forget_pid(self, pid: int) -> None:
+        """Forget a pid that nobody will reap here; reap() itself deletes what it has told ``finish`` of."""
+        history = self.config.options.pidhistory
+        if history.get(pid) is self:
+            del history[pid]
+
+    def _how_it_ended(self, identity: Identity) -> tuple[int, str]:
+        """Return exit code and description of somebody else's child, which is dead; -1 where nobody knows."""
+        for hung in self.dispatchers.values():
+            status = hung.wait_status(identity) if isinstance(hung, bell.Bell) else None
+            if status is not None:
+                return cast("tuple[int, str]", decode_wait_status(status))
+        return -1, "exit status unknown"
 
     def _lives(self, identity: Identity) -> bool:
         # A zombie of our own will be reaped with its status; of somebody else's, it is just gone.
@@ -193,6 +236,8 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         return state_of(identity) == "Z" and _parent(identity.pid) == os.getpid()
 
     def _may_adopt(self) -> bool:
+        if self._shuts_down and self.state == ProcessStates.UNKNOWN:
+            return False  # we may not end it
         return self.state in (*STOPPED_STATES, ProcessStates.BACKOFF) or bool(self._awaited_until_s)
 
     def _adopt(self, identity: Identity) -> None:
@@ -204,14 +249,14 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         self.killing = False
         self.spawnerr = self.exitstatus = None
         self.pipes, self.dispatchers = {}, bell.hang(self, identity)
-        # Where supervisord is the subreaper, reap() finds us by this.
-        options.pidhistory[self.pid] = self
+        options.pidhistory[self.pid] = self  # where supervisord is the subreaper, reap() finds us by it
         self.change_state(ProcessStates.STARTING)
         self.change_state(ProcessStates.RUNNING)
         options.logger.info(f"adopted: {self.config.name} with pid {self.pid}")
 
     def _adopted_ended(self, code: int, message: str) -> None:
-        pid, stopped = self.pid, self.killing
+        """Tell of the end as supervisord does of its own child's; an unknown exit code is not expected."""
+        stopped, expected = self.killing, code in self.config.exitcodes
         try:
             self._let_go()
             self.delay = 0
@@ -220,17 +265,31 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
             if stopped:
                 self.change_state(ProcessStates.STOPPED)
             else:
-                self.change_state(ProcessStates.EXITED, expected=False)
+                if not expected:
+                    self.spawnerr = f"Bad exit code {code}" if code >= 0 else message
+                self.change_state(ProcessStates.EXITED, expected=expected)
         finally:
             self.pid = 0  # last: what is told of the change names the pid
-        what = "stopped" if stopped else "adopted process gone"
-        self.config.options.logger.info(f"{what}: {self.config.name} (pid {pid}; {message})")
+        what = message if stopped else f"{message}; {'expected' if expected else 'not expected'}"
+        logger = self.config.options.logger
+        tell = logger.info if expected else logger.warn
+        tell(f"{'stopped' if stopped else 'exited'}: {self.config.name} ({what})")
 
     def _let_go(self) -> None:
         self._adopted, self.killing = None, False
         for hung in self.dispatchers.values():
             hung.close()
         self.dispatchers = {}
+        self.config.options.close_parent_pipes(self.pipes)
+        self.pipes = {}
+
+    def _give_up_stopping(self, refusal: str) -> None:
+        """Do not wait in a shutdown for one that we may not signal, as supervisord does not for its own child."""
+        self.config.options.logger.critical(refusal)
+        self._forget_pid(self.pid)
+        self._let_go()
+        self.change_state(ProcessStates.UNKNOWN)
+        self.pid = 0
 
     def _keep_uptime(self, identity: Identity) -> None:
         started_s = self._started_s(identity)
@@ -251,18 +310,24 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         self.change_state(ProcessStates.STARTING)
 
     def _back_off(self, why: str) -> None:
+        self.change_state(ProcessStates.STARTING)  # supervisord knows no other way into BACKOFF
         self.backoff = 0
         self.spawnerr = why
         self.change_state(ProcessStates.BACKOFF)
 
-    def _send(self, sig: int) -> str | None:
-        assert self._adopted is not None
-        self.config.options.logger.debug(f"signal {sig} to adopted {self.config.name} (pid {self.pid})")
+    def _send_to_end(self, sig: int) -> str | None:
+        return self._send(sig)
+
+    def _send(self, sig: int, to: Identity | None = None) -> str | None:
+        """Signal the adopted process, or another one of the program; return why that cannot be."""
+        identity = to or self._adopted
+        assert identity is not None
+        self.config.options.logger.debug(f"signal {sig} to adopted {self.config.name} (pid {identity.pid})")
         try:
             # False where it is gone already: the next look finds out.
-            send_signal(self._adopted, cast(signal.Signals, sig))
+            send_signal(identity, cast(signal.Signals, sig))
         except OSError as error:
-            return f"cannot signal {self.config.name} (pid {self.pid}): {error.strerror}"
+            return f"cannot signal {self.config.name} (pid {identity.pid}): {error.strerror}"
         return None
 
 

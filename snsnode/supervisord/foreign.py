@@ -1,4 +1,4 @@
-"""Adoption for programs that are not ours: ``adopt = NAME:PIDFILE`` lines of the plug-in's section.
+"""Adoption for programs that are not ours: ``adopt = [GROUP:]NAME:PIDFILE`` lines of the plug-in's section.
 
 For daemons that put themselves into the background or restart themselves and write a pid file: supervisord then
 shows and commands the process that really runs.
@@ -6,6 +6,7 @@ shows and commands the process that really runs.
 
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from supervisor.options import decode_wait_status
@@ -13,14 +14,14 @@ from supervisor.states import ProcessStates
 
 from snsnode.base import fields, reading
 from snsnode.node.process import Identity, identify, is_alive
-from snsnode.supervisord.adoption import Adopting
+from snsnode.supervisord.following import Following
 
 _CLOCK_SLACK_S = 1.0  # start times have 10 ms, file times depend on the file system
 _PATIENCE_MIN_S = 2.0
 _LOOP_S = 1.0  # supervisord may see the end of a child this much later
 
 
-class PidFileProcess(Adopting):
+class PidFileProcess(Following):
     """A program whose process is named by a pid file."""
 
     pid_file: Path  # set when the class is changed
@@ -48,20 +49,43 @@ class PidFileProcess(Adopting):
 
     def finish(self, pid: int, sts: int) -> None:
         """Take the end of what we forked: a launcher that leaves a daemon behind ends as soon as it has."""
-        self._ended_s = time.monotonic()
-        launched = self._adopted is None and decode_wait_status(sts)[0] in self.config.exitcodes
-        short = time.time() - self.laststart < self.config.startsecs + _LOOP_S
-        attempts = self.backoff
         super().finish(pid, sts)
-        # "Exited too quickly", says supervisord, or calls it a success where it noticed late.
-        if launched and short and self.state in (ProcessStates.BACKOFF, ProcessStates.EXITED):
+        self.look()
+
+    def _finish(self, pid: int, sts: int) -> None:
+        if pid != self.pid:
+            super()._finish(pid, sts)
+            return
+        self._ended_s = time.monotonic()
+        own = self._adopted is None and not self.killing
+        launched = own and decode_wait_status(sts)[0] in self.config.exitcodes
+        short = time.time() - self.laststart < self.config.startsecs + _LOOP_S
+        if launched and short and self.state == ProcessStates.STARTING and self._heir() is None:
+            self._launched()
+            return
+        attempts = self.backoff
+        super()._finish(pid, sts)
+        # It took so long that supervisord called it RUNNING.
+        if launched and short and self.state == ProcessStates.EXITED:
             self.backoff = attempts  # not a failed attempt yet
             self._await(self._patience_s)
-            self.look()
+
+    def _launched(self) -> None:
+        """Stay STARTING until the daemon shows up: supervisord would call it "exited too quickly"."""
+        self._drain_output()
+        self.config.options.close_parent_pipes(self.pipes)
+        self.pipes, self.dispatchers = {}, {}
+        self.pid, self.laststop = 0, time.time()
+        self.config.options.logger.info(f"launched: {self.config.name}; its launcher has ended")
+        self._await(self._patience_s)
 
     def _adopt(self, identity: Identity) -> None:
         self._fruitless = 0
         super()._adopt(identity)
+
+    def _be(self, identity: Identity) -> None:
+        self._fruitless = 0
+        super()._be(identity)
 
     def _adopted_ended(self, code: int, message: str) -> None:
         self._ended_s = time.monotonic()
@@ -86,19 +110,45 @@ class PidFileProcess(Adopting):
 
 
 def parse(text: str, here: Path) -> dict[str, Path]:
-    """Return program name → pid file of ``NAME:PIDFILE`` lines (or commas); a relative path starts at ``here``.
+    """Return pid files by program, ``NAME`` or ``GROUP:NAME``, of lines (or commas) that add ``:PIDFILE`` to it.
+
+    A relative path starts at ``here``. Names hold neither ":" nor "/" (supervisor forbids it), so a second part
+    with a "/" begins a path that has a colon.
 
     Raises:
-        ValueError: a line has another form, or a name stands there twice.
+        ValueError: a line has another form, or a program or a pid file stands there twice.
     """
     adopted: dict[str, Path] = {}
     for line in text.replace(",", "\n").splitlines():
         if not line.strip():
             continue
-        name, colon, path = (part.strip() for part in line.partition(":"))
-        if not colon or not name or not path or path[0] in "\"'":
-            raise ValueError(f"cannot read adopt = {line.strip()!r}: write NAME:PIDFILE, without quotes")
+        name, *parts = (part.strip() for part in line.split(":"))
+        if len(parts) > 1 and "/" not in parts[0]:
+            name = f"{name}:{parts.pop(0)}" if name and parts[0] else ""
+        path = ":".join(parts)
+        if not name or not path or path[0] in "\"'":
+            raise ValueError(
+                f"cannot read adopt = {line.strip()!r}: write NAME:PIDFILE or GROUP:NAME:PIDFILE, without quotes"
+            )
         if name in adopted:
             raise ValueError(f"cannot adopt {name!r} twice: give it one pid file")
-        adopted[name] = here / path
+        pid_file = here / path
+        for other, known in adopted.items():
+            if known == pid_file:
+                raise ValueError(f"cannot adopt both {other!r} and {name!r} by {pid_file}: it names one process")
+        adopted[name] = pid_file
     return adopted
+
+
+def program_of(name: str, programs: Collection[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the (group, name) in ``programs`` that a line's ``NAME`` or ``GROUP:NAME`` means; None where none is.
+
+    Raises:
+        ValueError: several groups have a program of this name.
+    """
+    found = sorted(each for each in programs if name in (each[1], f"{each[0]}:{each[1]}"))
+    if len(found) > 1:
+        groups = " and ".join(group for group, _ in found)
+        forms = " or ".join(f"{group}:{name}:PIDFILE" for group, _ in found)
+        raise ValueError(f"cannot adopt {name!r}: the groups {groups} each have one; write {forms}")
+    return found[0] if found else None

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import events
-from supervisor.process import Subprocess
+from supervisor.options import EventListenerConfig
+from supervisor.process import FastCGISubprocess, Subprocess
 from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
+from supervisor.xmlrpc import Faults, RPCError
 
 from snsnode.base import aside
 from snsnode.base.signals import unblock
@@ -27,7 +29,7 @@ from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import send_signal, state_of
 from snsnode.observe.journal import Journal
-from snsnode.supervisord import foreign, lives
+from snsnode.supervisord import foreign, lives, logfiles
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.foreign import PidFileProcess
 from snsnode.supervisord.guards import PairGuard
@@ -66,6 +68,21 @@ class RPCInterface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
                 return True  # its partner was quicker, as after "start all"
         with process.starting_now() if isinstance(process, RoleProcess) else nullcontext():
             return SupervisorNamespaceRPCInterface.startProcess(self, name, wait)
+
+    def clearLog(self) -> Any:  # noqa: N802
+        """Clear the main log in place: whoever follows it, by whatever tool, goes on.
+
+        @return boolean result always returns True unless error
+        """
+        self._update("clearLog")
+        options = self.supervisord.options
+        if not options.exists(options.logfile):
+            raise RPCError(Faults.NO_FILE, options.logfile)
+        try:
+            logfiles.clear(options.logger)
+        except OSError as error:
+            raise RPCError(Faults.FAILED, f"cannot clear {options.logfile}: {error.strerror}") from None
+        return True
 
     def reloadConfig(self) -> Any:  # noqa: N802
         """Reload the configuration, as "update" does before it stops and adds what changed.
@@ -118,7 +135,8 @@ class Plugin:
         self._is_ours = (self._vm_dir.path / FILENAME).exists()
         self._adopted = _parse(options, self._vm_dir.path)
         self._stopped_before: set[RoleName] = set()
-        ours = [name for name in self._adopted if self._is_ours and name in ROLES]
+        self._resolve()  # an unclear name ends supervisord here, before it takes anybody for its own
+        ours = [name for name in self._adopted if self._is_ours and name.rpartition(":")[2] in ROLES]
         if ours:
             raise ValueError(f"cannot adopt {ours[0]!r} by a pid file: snsnode knows its process already")
 
@@ -134,8 +152,8 @@ class Plugin:
             # supervisord leaves the mask as it is: one started with SIGTERM blocked could not be ended.
             guarded(self._logger, "unblock the signals", unblock)
             self._subscribe(events.SupervisorStoppingEvent, self._stopping)
-        names = {name for group in self.groups.values() for name in group.processes}
-        for name in sorted(set(self._adopted) - names):
+        programs = self._programs()
+        for name in sorted(name for name in self._adopted if foreign.program_of(name, programs) is None):
             self._logger.warn(f"snsnode: adopt names the program {name!r}, which is not configured")
 
     def note_stopped(self) -> None:
@@ -149,29 +167,52 @@ class Plugin:
 
         events.subscribe(event_type, callback)
 
-    def _take_over(self) -> None:
-        for group in self.groups.values():
-            for process in group.processes.values():
-                if type(process) is Subprocess:
-                    self._change_class(process)
+    def _programs(self) -> dict[tuple[str, str], Any]:
+        """Return the process objects by (group, name): programs, and no event listeners or FastCGI pools."""
+        return {
+            (group, name): process
+            for group, made in self.groups.items()
+            for name, process in made.processes.items()
+            if isinstance(process, Subprocess)
+            and not isinstance(process, FastCGISubprocess)
+            and not isinstance(process.config, EventListenerConfig)
+        }
 
-    def _change_class(self, process: Any) -> None:
-        name = process.config.name
-        if name in self._adopted:
-            process.__class__ = PidFileProcess
-            process.pid_file = self._adopted[name]
-        elif self._is_ours and name in ROLES:
-            process.__class__ = RoleProcess
-            process.vm_dir = self._vm_dir
-            process.guard = PairGuard(self._vm_dir, self._logger)
-            process.sibling = self._program
+    def _resolve(self) -> dict[tuple[str, str], Path]:
+        """Return the pid files by (group, name).
+
+        Raises:
+            ValueError: it is not clear which program a line means, or two lines mean one.
+        """
+        programs = self._programs()
+        found: dict[tuple[str, str], Path] = {}
+        for name, pid_file in self._adopted.items():
+            program = foreign.program_of(name, programs)
+            if program in found:
+                raise ValueError(f"cannot adopt {name!r} twice: give it one pid file")
+            if program is not None:
+                found[program] = pid_file
+        return found
+
+    def _take_over(self) -> None:
+        programs = self._programs()
+        for (group, name), process in programs.items():  # ours first: they do not depend on what others added
+            if type(process) is Subprocess and self._is_ours and name in ROLES and group == name:
+                process.__class__ = RoleProcess
+                process.vm_dir = self._vm_dir
+                process.guard = PairGuard(self._vm_dir, self._logger)
+                process.sibling = self._program
+        for program, pid_file in self._resolve().items():
+            if type(programs[program]) is Subprocess:
+                programs[program].__class__ = PidFileProcess
+                programs[program].pid_file = pid_file
 
     def _program(self, name: str) -> Any:
         group = self.groups.get(name)
         return group.processes.get(name) if group is not None else None
 
     def _added(self, event: Any) -> None:
-        self._take_over()
+        guarded(self._logger, "take the programs over", self._take_over)
         process = self._program(event.group)
         if not isinstance(process, RoleProcess) or process.role in self._stopped_before:
             return

@@ -195,8 +195,20 @@ def test_programs_that_only_share_our_names_are_left_alone(somebody: Somebody) -
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        ("adopt = ticker", "cannot read adopt = 'ticker': write NAME:PIDFILE, without quotes"),
-        ("adopt = ticker:'a.pid'", "cannot read adopt = \"ticker:'a.pid'\": write NAME:PIDFILE, without quotes"),
+        (
+            "adopt = ticker",
+            "cannot read adopt = 'ticker': write NAME:PIDFILE or GROUP:NAME:PIDFILE, without quotes",
+        ),
+        (
+            "adopt =\n    a:x.pid\n    b:x.pid",
+            "cannot adopt both 'a' and 'b' by {here}/x.pid: it names one process",
+        ),
+        (
+            "adopt = ticker:x.pid\n[program:other]\nprocess_name=ticker\ncommand=sleep 600",
+            "cannot adopt 'ticker': the groups other and ticker each have one; "
+            "write other:ticker:PIDFILE or ticker:ticker:PIDFILE",
+        ),
+        ("adopt =\n    ticker:x.pid\n    ticker:ticker:y.pid", "cannot adopt 'ticker:ticker' twice"),
         ("adopt =\n    a:x.pid\n    a:y.pid", "cannot adopt 'a' twice: give it one pid file"),
         (
             "adopts = ticker:a.pid",
@@ -208,7 +220,7 @@ def test_bad_value_is_refused_when_supervisord_starts(somebody: Somebody, lines:
     somebody.write(re.sub(r"adopt =\n.*\n", lines + "\n", _block("ini")))
     code, said = somebody.run("supervisord -c supervisord.conf")
     assert code == 2
-    assert f"Error: {complaint}" in said
+    assert f"Error: {complaint.format(here=somebody.folder)}" in said
     assert "Traceback" not in said
     assert somebody.processes() == []
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from supervisor.process import Subprocess
-from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 
 from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, state_of, wait_dead
 from snsnode.supervisord import adoption, foreign
 from snsnode.supervisord.adoption import Adopting
 from snsnode.supervisord.foreign import PidFileProcess
 from tests.eventually import eventually
+from tests.processes import sleeper
 
 STARTSECS = 10
 DAY_S = 86400.0
@@ -72,6 +73,8 @@ def make(kind: type[Adopting] = Fake, **settings: Any) -> Any:
         "exitcodes": [0],
         "autostart": False,
         "autorestart": False,
+        "stdout_logfile": None,
+        "stderr_logfile": None,
     }
     made: Any = Subprocess(SimpleNamespace(**(config | settings)))
     made.__class__ = kind
@@ -240,6 +243,99 @@ def test_appearing_during_a_shutdown_it_is_stopped(stranger: Identity) -> None:
     eventually(lambda: process.get_state() == ProcessStates.STOPPED, within_s=10)
 
 
+def test_exit_code_of_somebody_else_s_child_is_told_where_the_kernel_knows_it() -> None:
+    process = make(exitcodes=[0, 3])
+    with sleeper("print('ready', flush=True); sys.exit(int(sys.stdin.readline()))") as other:
+        process.who = other.identity
+        process.look()
+        stdin = other.process.stdin
+        assert stdin is not None
+        stdin.write("3\n")
+        stdin.flush()
+        eventually(lambda: other.state == "Z", within_s=10)
+        assert process._how_it_ended(other.identity) == (3, "exit status 3")  # nobody has reaped it
+        assert other.process.wait() == 3
+        known = process._how_it_ended(other.identity)
+        assert known == (3, "exit status 3") if _kernel_tells() else known == (-1, "exit status unknown")
+        told = _told(process)
+        process.look()
+        assert told == [("EXITED", _kernel_tells())]
+        assert process.exitstatus == known[0]
+        assert (process.spawnerr is None) == _kernel_tells()
+
+
+def _kernel_tells() -> bool:
+    """Tell whether a pidfd tells how its process ended, once that was reaped."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor)) >= (6, 15)
+
+
+def _told(process: Any) -> list[tuple[str, bool]]:
+    """Return a list of the state changes from now on, and of whether they were expected."""
+    told: list[tuple[str, bool]] = []
+    change = process.change_state
+
+    def change_state(state: int, expected: bool = True) -> None:
+        told.append((getProcessStateDescription(state), expected))
+        change(state, expected)
+
+    process.change_state = change_state
+    return told
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, True), (3, True), (1, False)])
+def test_end_is_expected_as_supervisord_s_own_child_s_is(adopted: Any, code: int, expected: bool) -> None:
+    adopted.config.exitcodes = [0, 3]
+    pid, told = adopted.pid, _told(adopted)
+    adopted.finish(pid, code << 8)
+    del adopted.config.options.pidhistory[pid]
+    adopted.who = None
+    assert told == [("EXITED", expected)]
+    assert adopted.spawnerr == (None if expected else "Bad exit code 1")
+
+
+def test_one_that_may_not_be_signalled_does_not_hold_up_a_shutdown(
+    adopted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(identity: Identity, signum: signal.Signals) -> bool:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(adoption, "send_signal", refuse)
+    adopted.config.options.mood = SupervisorStates.SHUTDOWN
+    assert "Operation not permitted" in str(adopted.stop())
+    adopted.look()
+    assert (adopted.state, adopted.pid, adopted.dispatchers) == (ProcessStates.UNKNOWN, 0, {})
+
+
+# --- logs ------------------------------------------------------------------------------------------------------
+
+
+def test_logs_are_cleared_in_place_in_every_state(tmp_path: Path) -> None:
+    out, err = tmp_path / "out.log", tmp_path / "err.log"
+    process = make(stdout_logfile=str(out), stderr_logfile=str(err))
+    process.removelogs()  # none is there
+    with out.open("a") as writer:
+        writer.write("old\n")
+        writer.flush()
+        process.removelogs()
+        writer.write("new\n")
+    assert out.read_text() == "new\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which is shown the link")
+def test_root_clears_nothing_behind_a_symbolic_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "out.log").symlink_to(precious)
+    with pytest.raises(OSError):  # which supervisord tells as FAILED
+        make(stdout_logfile=str(tmp_path / "out.log")).removelogs()
+    assert precious.read_text() == "kept"
+
+
+def test_log_that_is_no_file_is_left_alone() -> None:
+    make(stdout_logfile="/dev/null").removelogs()
+
+
 # --- clocks ---------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +453,7 @@ def test_launcher_that_was_called_running_still_counts_as_an_attempt(tmp_path: P
         assert (process.state, process.backoff) == (ProcessStates.BACKOFF, attempt)
     process._fork = lambda: None
     process.spawn()  # an operator's start counts anew
+    process.state, process.pid, process.laststart = ProcessStates.STARTING, 4242, time.time()
     process.finish(4242, 0)
     process.backoff = 0
     process._nobody_came()
@@ -379,6 +476,12 @@ def test_adopt_lines_are_read() -> None:
         "my daemon": here / "run/my.pid",
         "third": here / "x.pid",
     }
+    text = "group:it:x.pid\n it:run/a:b.pid\n other:/run/c:d.pid"
+    assert foreign.parse(text, here) == {
+        "group:it": here / "x.pid",
+        "it": here / "run/a:b.pid",
+        "other": Path("/run/c:d.pid"),
+    }
     assert foreign.parse("", here) == {}
 
 
@@ -390,9 +493,21 @@ def test_adopt_lines_are_read() -> None:
         ("nginx:", "cannot read adopt = 'nginx:'"),
         ('nginx:"/run/x.pid"', "without quotes"),
         ("a:x.pid\na:y.pid", "cannot adopt 'a' twice"),
+        ("a:x.pid\nb:a:./x.pid", "cannot adopt both 'a' and 'b:a' by /x.pid"),
+        ("g::x.pid", "cannot read adopt = 'g::x.pid'"),
+        (":a:x.pid", "cannot read adopt = ':a:x.pid'"),
     ],
 )
 def test_bad_adopt_line_is_refused(text: str, cause: str) -> None:
     with pytest.raises(ValueError, match="adopt") as raised:
         foreign.parse(text, Path("/"))
     assert cause in str(raised.value)
+
+
+def test_name_in_several_groups_is_refused_with_what_to_write() -> None:
+    programs = [("a", "it"), ("b", "it"), ("b", "other")]
+    assert foreign.program_of("other", programs) == ("b", "other")
+    assert foreign.program_of("b:it", programs) == ("b", "it")
+    assert foreign.program_of("c:it", programs) is None
+    with pytest.raises(ValueError, match="the groups a and b each have one; write a:it:PIDFILE or b:it:PIDFILE"):
+        foreign.program_of("it", programs)

@@ -32,6 +32,7 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (process.Subprocess, "spawn", "(self)"),
     (process.Subprocess, "kill", "(self, sig)"),
     (process.Subprocess, "signal", "(self, sig)"),
+    (process.Subprocess, "removelogs", "(self)"),
     (process.Subprocess, "write", "(self, chars)"),
     (process.Subprocess, "finish", "(self, pid, sts)"),
     (process.Subprocess, "_check_and_adjust_for_system_clock_rollback", "(self, test_time)"),
@@ -50,6 +51,7 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (_Interface, "getProcessInfo", "(self, name)"),
     (_Interface, "startProcess", "(self, name, wait=True)"),
     (_Interface, "reloadConfig", "(self)"),
+    (_Interface, "clearLog", "(self)"),
     # What proxy calls over XML-RPC.
     (_Interface, "getAllProcessInfo", "(self)"),
     (_Interface, "getState", "(self)"),
@@ -109,6 +111,8 @@ LINES: list[tuple[Callable[..., Any], str, str]] = [
     (_Interface.startProcess, "process.get_state() in RUNNING_STATES", "a start looks by get_state()"),
     (_Interface.startProcess, "process.spawn()", "a start forks by spawn(), at once"),
     (_Interface.stopProcess, "process.get_state() not in RUNNING_STATES", "a stop looks by get_state()"),
+    (_Interface.clearProcessLogs, "process.removelogs()", "logs are cleared by the process object"),
+    (web.StatusView.make_callback, "rpcinterface.supervisor.clearProcessLogs(", "by the web page as well"),
     (rpcinterface.isRunning, "process.get_state()", "stop all looks by get_state()"),
     (web.StatusView.actions_for_process, "process.get_state()", "the web page looks by get_state()"),
     (web.StatusView.make_callback, "SupervisorNamespaceRPCInterface(supervisord)", "and bypasses our interface"),
@@ -195,15 +199,16 @@ def test_our_classes_can_take_the_place_of_supervisors_own() -> None:
 
 def test_this_list_names_everything_that_the_plugin_uses() -> None:
     source = "".join(path.read_text() for path in Path(proxy.__file__).parent.glob("*.py"))
+    signals = {"stopsignal", "stopasgroup", "killasgroup", "stdout_logfile", "stderr_logfile"}
     lives = {"first", "nodaemon", "directory", "configfile", "close_httpservers", "get_socket_map"}
-    lives |= {"short_options", "long_options", "options", "options_map"}
+    lives |= {"short_options", "long_options", "options", "options_map", "logfile", "exists"}
     for owner, known in (
         ("Subprocess", {name for made, name, _ in SIGNATURES if made is process.Subprocess}),
         ("SupervisorNamespaceRPCInterface", {name for made, name, _ in SIGNATURES if made is _Interface}),
         ("PDispatcher", {"close"}),
         ("events", {"subscribe", "ProcessGroupAddedEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent"}),
         ("options", {"logger", "mood", "pidhistory", "close_parent_pipes", "here", "stderr", "get"} | lives),
-        ("config", {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart", "load"}),
+        ("config", {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart", "load"} | signals),
     ):
         used = set(re.findall(rf"\b{owner}\.(\w+)", source))
         assert used <= known, f"the plug-in uses more of supervisor's {owner} than this test names"
@@ -213,5 +218,5 @@ def test_interface_lists_all_methods_as_its_own() -> None:
     stock = {name for name in vars(_Interface) if not name.startswith("_")}
     assert stock <= set(vars(RPCInterface))
     # system.methodHelp parses these.
-    for name in ("getProcessInfo", "startProcess", "reloadConfig"):
+    for name in ("getProcessInfo", "startProcess", "reloadConfig", "clearLog"):
         assert "@return" in str(getattr(RPCInterface, name).__doc__)
