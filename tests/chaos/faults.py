@@ -1,6 +1,7 @@
 """The faults of the soak: which, when and where by seed, and how each is done to a real cluster."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -8,9 +9,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, cast, get_args
 
+from snsnode.node.config import RoleName
 from snsnode.node.process import Identity, send_signal
+from snsnode.observe.logs import LOG_BYTES_MAX
 from tests.chaos.hooks import DEADLOCK, WEDGE
 from tests.cluster import COMMAND_MAX_S, Cluster
 
@@ -43,6 +47,15 @@ Kind = Literal[
     "snsctl-restart-router",
     "deadlock-spare",
     "wedge-slave",
+    "reload-supervisord",
+    "hangup-supervisord",
+    "foreground-supervisord",
+    "clear-master",
+    "clear-slave",
+    "clear-router",
+    "rotate-master",
+    "rotate-slave",
+    "rotate-router",
 ]
 
 _WEIGHTS = {
@@ -61,6 +74,7 @@ _KILLED: dict[str, tuple[str, ...]] = {
     "slave-spare": ("spare", "slave"),
 }
 REPAIRS = 5
+REPAIR_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,16 @@ class Injector:
                 self._hang(vm, rest, DEADLOCK)
             case "wedge":
                 self._hang(vm, rest, WEDGE)
+            case "reload":
+                self._cluster.supervisorctl(vm, "reload", code=None)
+            case "hangup":
+                self._hang_up(vm)
+            case "foreground":
+                self._kill(vm, rest, fault.hold_s, foreground=True)
+            case "clear":
+                self._clear(vm, rest)
+            case "rotate":
+                self._fill(vm, cast(RoleName, rest))
             case _:
                 self._restart(vm, verb, rest.removeprefix("restart-"))
 
@@ -123,7 +147,7 @@ class Injector:
             return self._cluster.supervisord(vm)
         return self._cluster.process(vm, name)
 
-    def _kill(self, vm: str, who: str, hold_s: float) -> None:
+    def _kill(self, vm: str, who: str, hold_s: float, *, foreground: bool = False) -> None:
         found = [self._find(vm, name) for name in _KILLED.get(who, (who,))]
         victims = [victim for victim in found if victim is not None]
         for number in (signal.SIGSTOP, signal.SIGKILL):  # first freeze all: none acts on the death of another
@@ -131,7 +155,25 @@ class Injector:
                 send_signal(victim, number)
         if who == "supervisord":
             time.sleep(hold_s)
-            self._revive_supervisord(vm)
+            self._revive_supervisord(vm, foreground=foreground)
+
+    def _hang_up(self, vm: str) -> None:
+        found = self._cluster.supervisord(vm)
+        if found is not None:
+            send_signal(found, signal.SIGHUP)
+
+    def _clear(self, vm: str, role: str) -> None:
+        """Clear a log; who writes into it must not be left with a file that nobody sees."""
+        found = self._find(vm, role)
+        before = _lost_logs(found)
+        self._cluster.supervisorctl(vm, "clear", role, code=None)
+        lost = _lost_logs(found) - before
+        assert not lost, f"{role} of {vm} writes into {lost}"
+
+    def _fill(self, vm: str, role: RoleName) -> None:
+        """Let the next line find the log full, so that it is rotated."""
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self._cluster.vm_dir(vm).log(role), LOG_BYTES_MAX)
 
     def _hang(self, vm: str, name: str, number: signal.Signals) -> None:
         victim = self._find(vm, name)
@@ -149,11 +191,18 @@ class Injector:
             if self.condemned.get(victim) is signal.SIGSTOP:  # another fault's: that one has been thawed as well
                 del self.condemned[victim]
 
-    def _revive_supervisord(self, vm: str) -> None:
-        """Start supervisord anew, as a machine's init would; somebody else may have done it already."""
+    def _revive_supervisord(self, vm: str, *, foreground: bool) -> None:
+        """Start supervisord anew, as a machine's init would; somebody else may have done it already.
+
+        ``foreground``: as a container does, from another folder and with a relative path.
+        """
+        command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._cluster.conf(vm))]
+        if foreground:
+            command[-1] = "." + command[-1]
+            command = ["sh", "-c", '"$@" -n > /dev/null 2>&1 &', "sh", *command]
         subprocess.run(
-            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._cluster.conf(vm))],
-            cwd=self._cluster.folder,
+            command,
+            cwd="/" if foreground else self._cluster.folder,
             env=self._cluster.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -173,8 +222,20 @@ class Injector:
             return
         # Another fault came between its stop and its start: an operator would start it again.
         role = "router" if role == "router" else "slave"
-        for _ in range(REPAIRS):
+        tries, until_s = 0, time.monotonic() + REPAIR_WITHIN_S
+        while tries < REPAIRS or time.monotonic() < until_s:
+            tries += 1
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if self._cluster.ctl("start", role, "--vm", vm, code=None).returncode == 0:
                     return
-        raise AssertionError(f"snsctl start {role} --vm {vm} failed {REPAIRS} times")
+        raise AssertionError(f"snsctl start {role} --vm {vm} failed {tries} times")
+
+
+def _lost_logs(process: Identity | None) -> set[str]:
+    """Return the logs that a process has open and nobody can read any more."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{process.pid if process else 0}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(str(link.readlink()))
+    return {name for name in found if name.endswith(".log (deleted)")}
