@@ -253,6 +253,20 @@ MUTATIONS = (
         "tests/integration/test_supervisord_reload.py",
     ),
     Mutation(
+        "a stop ends whoever appeared beside the program's process",
+        "snsnode/supervisord/following.py",
+        "        for one in self._beside:\n            self._send_to(one, sig)\n",
+        "",
+        "tests/integration/test_supervisord_following.py",
+    ),
+    Mutation(
+        "the end of an adopted process is expected by its exit code",
+        "snsnode/supervisord/adoption.py",
+        "expected = self.killing, code in self.config.exitcodes",
+        "expected = self.killing, False",
+        "tests/unit/test_supervisor_adoption.py",
+    ),
+    Mutation(
         "a start that no restart can help ends at once",
         "snsnode/control/start.py",
         "    if logs.is_hopeless(role) and not is_locked(vm.dir, role):",
