@@ -65,7 +65,7 @@ def small_disk(size_bytes: int | None = None) -> Iterator[SmallDisk]:
 @contextmanager
 def mounted(folder: Path, size_bytes: int | None = None) -> Iterator[SmallDisk | None]:
     """Mount a disk (of ``DISK_BYTES``) over ``folder`` for the block; None where that is not permitted."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes or DISK_BYTES}", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"mode=0700,size={size_bytes or DISK_BYTES}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
         yield None
         return

@@ -17,7 +17,7 @@ It holds what was acknowledged before the backup began. FILE is whole, or it is 
 
 
 @click.command(help=HELP)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--force", is_flag=True, help="Replace FILE where it exists.")
 @shared
 def command(file: Path, force: bool, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:

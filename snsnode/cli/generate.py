@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from snsnode.base import trust
 from snsnode.base.errors import EXIT_NOT_SO
 from snsnode.cli.options import home_of, selected, shared
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
@@ -16,7 +17,7 @@ HELP = "Write supervisord.conf, node.json and cluster.json of every VM of the cl
 
 
 @click.command(help=HELP)
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.argument("spec", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is on disk differs.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change.")
 @shared
@@ -35,6 +36,7 @@ def command(
     show_warnings(warnings, path)
     place = home_of(home)
     disk.check_home(place, names)
+    trust.check_home(place)
     on_disk = disk.read(place)
     changes = plan.plan(cluster, template.load(), on_disk, names if vms else None)
     readback.check_changes(cluster, changes)

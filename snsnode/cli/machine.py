@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from snsnode.base import aside
+from snsnode.base import aside, trust
 from snsnode.base.errors import ConfigError, SnsError, UsageError
 from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected
@@ -93,15 +93,22 @@ class Machine:
         return tuple(found)
 
 
-def read(spec_path: Path | None, home: Path | None, vms: tuple[str, ...], *, warn: bool = True) -> Machine:
-    """Read the spec and look at this machine; raises as ``load_spec``, ``check_cluster`` and ``selected``."""
+def read(
+    spec_path: Path | None, home: Path | None, vms: tuple[str, ...], *, warn: bool = True, looks: bool = True
+) -> Machine:
+    """Read the spec and look at this machine's home, unless ``looks`` is false.
+
+    Raises as ``load_spec``, ``check_home``, ``check_cluster`` and ``selected``.
+    """
     path = spec_path_of(spec_path)
     spec, warnings = load_spec(path)
     if warn:
         show_warnings(warnings, path)
     place = home_of(home)
     aside.listeners[:] = [_note_damage]
-    check_cluster(place, spec.cluster)
+    if looks:
+        trust.check_home(place)
+        check_cluster(place, spec.cluster)
     names.prepare(vm.address for vm in spec.vms.values())
     return Machine(spec, path, place, selected(spec.vms, vms))
 

@@ -77,7 +77,8 @@ class _FilePath(click.Path):
     """A path that is not empty: "" would quietly mean the working folder."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        # Not click's own look whether it can be read: a command says better what is wrong, or needs it not.
+        super().__init__(path_type=Path, readable=False)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None

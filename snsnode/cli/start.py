@@ -42,7 +42,7 @@ def command(
     vms: tuple[str, ...],
 ) -> int:
     """Start what is asked for; return the exit code."""
-    here = machine.read(spec_path, home, vms)
+    here = machine.read(spec_path, home, vms, looks=role != "client")  # a client needs no home
     if router_at is not None:
         here.having("router", router_at)
     if role == "client":

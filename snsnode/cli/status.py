@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from snsnode.base import trust
 from snsnode.base.errors import EXIT_NOT_SO, SnsError
 from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected, shared
@@ -63,8 +64,12 @@ def _show(status: Status, as_json: bool) -> None:
 
 
 def question_of(spec_path: Path | None, home: Path, vms: tuple[str, ...]) -> Question:
-    """Return what ``snsctl status`` asks; raises as ``load_spec`` and ``check_cluster``."""
-    outline = _outline(spec_path_of(spec_path), home)
+    """Return what ``snsctl status`` asks; raises as ``load_spec``, ``check_home`` and ``check_cluster``."""
+    path = spec_path_of(spec_path)
+    if not trust.is_readable(home):
+        return _from_afar(path, home, vms)
+    trust.check_home(home)
+    outline = _outline(path, home)
     check_cluster(home, outline.cluster)
     notes: tuple[str, ...] = ()
     if outline.separate_data:
@@ -81,6 +86,22 @@ def question_of(spec_path: Path | None, home: Path, vms: tuple[str, ...]) -> Que
         notes,
         frozenset(selected(outline.vms, vms)),
         outline.selection,
+    )
+
+
+def _from_afar(path: Path, home: Path, vms: tuple[str, ...]) -> Question:
+    """Return what somebody may ask who may not look into the home: the routers and masters, by the spec."""
+    outline = outlines.outline_of(load_spec(path)[0])
+    note = f"the home {home} cannot be read by this user: this is what the network tells; its owner sees all"
+    return Question(
+        outline.cluster,
+        outline.endpoints("router"),
+        outline.endpoints("master"),
+        home,
+        (note,),
+        frozenset(selected(outline.vms, vms)),
+        outline.selection,
+        looks=False,
     )
 
 

@@ -13,7 +13,7 @@ HELP = "Report every problem of the cluster spec SPEC as FILE:LINE:COLUMN, and e
 
 
 @click.command(help=HELP)
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.argument("spec", required=False, type=click.Path(path_type=Path, readable=False))
 @shared
 def command(spec: Path | None, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> None:
     """Validate the spec."""

@@ -16,9 +16,7 @@ from snsnode.base.errors import Exhausted, SnsError, UsageError
 from snsnode.base.ids import PATH_SHOWN, shown
 from snsnode.control.files import is_same_file, why_not_writable
 from snsnode.node.durable import sync_folder
-from snsnode.store.engines import sqlite_path
-
-SIDE_FILES = ("", "-wal", "-shm", "-journal")  # what SQLite keeps beside a file, and the file itself
+from snsnode.store.engines import SIDE_FILES, check_sqlite_files, sqlite_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ def back_up(store: str, home: Path, file: Path, *, force: bool) -> Report:
             "and logs; use pg_dump for a copy of the database, or pg_basebackup for the whole server"
         )
     source = sqlite_path(store, home)
+    check_sqlite_files(source)
     check_place(source, file, force=force)
     start_s = time.monotonic()
     from snsnode.store import sqlite_backup  # here: apsw is loaded only where there is something to copy

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from snsnode.base import aside
+from snsnode.base import aside, trust
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
 from snsnode.control.findings import Finding, Patient, fail, ok, warn
@@ -28,6 +28,7 @@ HOLDERS: tuple[RoleName | str, ...] = ("router", "slave", "master", "spare")
 def examine(patient: Patient) -> Iterator[Finding]:
     """Yield what was found."""
     yield _home(patient.home)
+    yield _user()
     yield _sockets(patient)
     if not patient.local:
         return
@@ -35,6 +36,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     for name in patient.local:
         vm_dir = VmDir(patient.home / name)
         if (vm_dir.path / SUPERVISORD_CONF).exists():
+            yield from _logs(name, vm_dir)
             yield from _left_behind(name, vm_dir)
 
 
@@ -54,6 +56,21 @@ def _home(home: Path) -> Finding:
     if free < SPACE_WARN_BYTES:
         return warn("home", detail, "free space on its disk")
     return ok("home", detail)
+
+
+def _user() -> Finding:
+    if os.geteuid() == 0:
+        fix = "give the cluster a user of its own, and that user the home: a fault in it is then not the machine's"
+        return warn("user", "this is root, and all of the cluster runs as root", fix)
+    return ok("user", "not root")
+
+
+def _logs(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
+    try:
+        trust.check_logs(vm_dir.path)
+    except ConfigError as error:
+        cause, _, fix = error.message.partition("; ")
+        yield fail(f"{name} logs", cause, fix)
 
 
 def _sockets(patient: Patient) -> Finding:

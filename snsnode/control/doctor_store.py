@@ -38,6 +38,7 @@ def _engine(patient: Patient) -> Finding:
 
 
 def _file(path: Path, home: Path) -> Iterator[Finding]:
+    from snsnode.store.engines import check_sqlite_files
     from snsnode.store.sqlite_backup import faults
     from snsnode.store.sqlite_file import checked_version, open_reader
 
@@ -50,6 +51,7 @@ def _file(path: Path, home: Path) -> Iterator[Finding]:
         )
         return
     try:
+        check_sqlite_files(path)
         db = open_reader(path)
         try:
             yield _schema(path, checked_version(db, path))

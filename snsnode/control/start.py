@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from snsnode.base import trust
 from snsnode.base.errors import ConfigError, Unavailable
 from snsnode.control import ports
 from snsnode.control.local import SUPERVISORD_CONF, LocalVm
@@ -121,8 +122,9 @@ def prepare(vm: LocalVm, roles: Sequence[RoleName]) -> None:
     """Make sure that ``roles`` can start, and clear the intents that keep them stopped.
 
     Raises:
-        ConfigError: a port is somebody else's.
+        ConfigError: a log or a port is somebody else's.
     """
+    trust.check_logs(vm.dir.path)
     for role in roles:
         _check_port(vm, role)
     for role in roles:
@@ -149,6 +151,7 @@ def restart_role(vm: LocalVm, role: RoleName) -> None:
         ConfigError: its port is somebody else's; nothing was stopped.
         Unavailable: it did not come up in time; the message says why.
     """
+    trust.check_logs(vm.dir.path)
     listener: RoleName = "master" if role == "slave" else role
     if not _listens(vm, listener):
         _refuse_taken_port(vm, role, listener)

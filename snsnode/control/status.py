@@ -50,6 +50,7 @@ class Question:
     notes: tuple[str, ...] = ()
     shown: frozenset[VmName] | None = None
     selection: str = "single"
+    looks: bool = True  # into the home: false where this user may not
 
     def shows(self, vm: VmName) -> bool:
         """Tell whether the answer lists ``vm``."""
@@ -68,7 +69,10 @@ def look(question: Question, within_s: float) -> Status:
     names.prepare(endpoint.address for endpoint in endpoints.values())
     workers = _Workers(min(len(endpoints), WORKERS_MAX))
     try:
-        visits = {vm: _Visit(question.home / vm, endpoint.address, until_s) for vm, endpoint in endpoints.items()}
+        visits = {
+            vm: _Visit(question.home / vm, endpoint.address, until_s, looks=question.looks)
+            for vm, endpoint in endpoints.items()
+        }
         for visit in visits.values():
             workers.ask(visit.make)
         # Only now: to import gRPC takes longer than most answers, and the supervisords may work meanwhile.
@@ -89,7 +93,7 @@ def _answer(
     masters: "Sequence[MasterSaid | None]",
     here: "dict[VmName, _Visit]",
 ) -> Status:
-    local = {vm: visit for vm, visit in here.items() if visit.vm_dir is not None}
+    local = {vm: visit for vm, visit in here.items() if visit.vm_dir is not None or not question.looks}
     known = _merge(said)
     servers = [
         _server(endpoint, known.get(endpoint.vm), any(said), master, local.get(endpoint.vm))
@@ -144,7 +148,8 @@ class _Workers:
 class _Visit:
     """What this machine has of a VM; filled by a thread, and read as far as it came when the time is up."""
 
-    def __init__(self, folder: Path, address: str, until_s: float) -> None:
+    def __init__(self, folder: Path, address: str, until_s: float, *, looks: bool = True) -> None:
+        self._looks = looks
         self._folder = folder
         self._address = address
         self._until_s = until_s
@@ -155,7 +160,7 @@ class _Visit:
 
     def make(self) -> None:
         """Look whether the VM lives here, and ask its supervisord."""
-        here = is_local(self._address)
+        here = self._looks and is_local(self._address)
         if here:
             self.vm_dir = VmDir(self._folder.absolute())
         self.resolved = here or names.is_answered(self._address)
@@ -246,7 +251,7 @@ def _available(servers: list[ServerStatus], said: "Sequence[RouterSaid | None]")
 def _process(visit: _Visit | None, role: RoleName) -> Process:
     vm_dir = visit.vm_dir if visit is not None else None
     if visit is None or vm_dir is None:
-        return Process(note="on another machine")
+        return Process(note="on another machine" if visit is None else "not looked at")
     programs = visit.programs
     holder = live_holder(vm_dir, role)
     program = (programs or {}).get(role)
@@ -276,7 +281,7 @@ def _notes(question: Question, said: "Sequence[RouterSaid | None]", visits: dict
     if stopped:
         notes.append(f"stopped: {', '.join(stopped)}; 'snsctl start' starts what was stopped")
     remote = [vm for vm, visit in shown.items() if visit.vm_dir is None and visit.resolved]
-    if remote:
+    if remote and question.looks:
         notes.append(f"on other machines, so their supervisord was not asked: {', '.join(remote)}")
     unknown = [vm for vm, visit in shown.items() if not visit.resolved]
     if unknown:

@@ -13,7 +13,7 @@ from snsnode.base.errors import Held, NotAllowed, UsageError
 from snsnode.base.ids import PATH_SHOWN, shown
 from snsnode.control.files import is_same_file, why_not_writable
 from snsnode.control.processes import holders
-from snsnode.store.engines import open_postgresql_target, sqlite_path
+from snsnode.store.engines import check_sqlite_files, open_postgresql_target, sqlite_path
 from snsnode.store.transfer import (
     CHUNK_ROWS,
     TABLES,
@@ -63,6 +63,7 @@ async def move(origin: str, destination: str, home: Path, tell: Tell, *, from_sc
             "pg_dump and pg_restore"
         )
     source_path = sqlite_path(origin, home)
+    check_sqlite_files(source_path)
     check_unused(source_path, "from")
     if destination.startswith(SQLITE):
         target_path = sqlite_path(destination, home)
@@ -72,6 +73,7 @@ async def move(origin: str, destination: str, home: Path, tell: Tell, *, from_sc
             )
         if other := why_not_writable(target_path):
             raise UsageError(f"cannot copy into {shown(str(target_path), PATH_SHOWN)}: it is {other}")
+        check_sqlite_files(target_path)
         check_unused(target_path, "into")
     from snsnode.store.sqlite_transfer import SqliteSource
 

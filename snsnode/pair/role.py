@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from snsnode.base import aside
+from snsnode.base import aside, trust
 from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, Held, SnsError
 from snsnode.base.signals import start_clean
 from snsnode.node import config as node_config
@@ -55,6 +55,8 @@ def main(role: RoleName, vm: str, run: Run) -> int:
     start_clean()
     vm_dir = VmDir(Path.cwd())
     try:
+        trust.check_vm(vm_dir.path)
+        trust.check_logs(vm_dir.path)
         config = node_config.load(vm_dir.path)
         if config.vm != vm:
             raise ConfigError(f"cannot run {vm} in {vm_dir.path}: its node.json is of {config.vm}")

@@ -6,11 +6,13 @@ Called by a master's wiring and by tools; imports an engine only when it is used
 from importlib.util import find_spec
 from pathlib import Path
 
+from snsnode.base import trust
 from snsnode.base.errors import ConfigError
 from snsnode.base.ids import shown
 from snsnode.store.protocol import Store
 from snsnode.store.transfer import Target
 
+SIDE_FILES = ("", "-wal", "-shm", "-journal")  # what SQLite keeps beside a file, and the file itself
 _KNOWN = "write sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
@@ -48,8 +50,18 @@ def sqlite_path(url: str, home: Path) -> Path:
     return home / path
 
 
+def check_sqlite_files(path: Path) -> None:
+    """Refuse a SQLite file, and what SQLite keeps beside it, where somebody else may write to them.
+
+    Raises:
+        ConfigError: with the path, and its owner or mode.
+    """
+    trust.check_store(path, SIDE_FILES)
+
+
 async def _open_sqlite(url: str, home: Path) -> Store:
     path = sqlite_path(url, home)
+    check_sqlite_files(path)
     from snsnode.store.sqlite import SqliteStore
 
     return await SqliteStore.open(path)

@@ -6,6 +6,7 @@ driver's own list of hosts has one limit over all of them, so that a hung host h
 """
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from snsnode.base import trust
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.store.postgresql_choice import GRACE_S, Answer, choose, none_found
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, connect_error
@@ -180,10 +182,14 @@ def _check_passfile(target: Target) -> None:
         return
     fix = f"make it with mode 600, and the line HOST:PORT:{target.database}:{target.user or 'USER'}:PASSWORD"
     try:
-        mode = target.passfile.stat().st_mode
+        found = target.passfile.stat()
     except OSError as error:
         raise ConfigError(f"cannot read the password file {target.passfile}: {error.strerror}; {fix}") from None
-    if mode & 0o077:
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"cannot use the password file {target.passfile}: it belongs to {trust.owner(found)}; make your own"
+        )
+    if found.st_mode & 0o077:
         raise ConfigError(f"cannot use the password file {target.passfile}: others may read it; chmod 600 it")
 
 

@@ -21,7 +21,8 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from snsnode.base import aside
+from snsnode.base import aside, trust
+from snsnode.base.errors import ConfigError
 from snsnode.base.signals import unblock
 from snsnode.node import intent
 from snsnode.node.config import FILENAME, ROLES, RoleName
@@ -133,6 +134,8 @@ class Plugin:
         self._vm_dir = VmDir(Path(supervisord.options.here))
         # A supervisord of somebody else may well have a program called "master".
         self._is_ours = (self._vm_dir.path / FILENAME).exists()
+        if self._is_ours:
+            _refuse_strangers(self._vm_dir)
         self._adopted = _parse(options, self._vm_dir.path)
         self._stopped_before: set[RoleName] = set()
         self._resolve()  # an unclear name ends supervisord here, before it takes anybody for its own
@@ -237,6 +240,14 @@ class Plugin:
                 # A frozen one would keep the signal until somebody thaws it.
                 frozen = state_of(spare.identity) == "T"
                 send_signal(spare.identity, signal.SIGKILL if frozen else signal.SIGTERM)
+
+
+def _refuse_strangers(vm_dir: VmDir) -> None:
+    """Refuse a folder in which somebody else decides what runs, before any program of it does."""
+    try:
+        trust.check_vm(vm_dir.path)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
 
 
 def _parse(options: dict[str, str], here: Path) -> dict[str, Path]:

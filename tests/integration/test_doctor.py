@@ -1,6 +1,7 @@
 """The real ``snsctl doctor``, before a start, beside a running cluster, and after a crash."""
 
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -27,12 +28,21 @@ def examine(cluster: Cluster, code: int = 0) -> dict[str, dict[str, Any]]:
     findings = json.loads(cluster.ctl("doctor", "--json", code=code).stdout)
     assert all(set(finding) == {"level", "what", "detail", "fix"} for finding in findings)
     assert all(finding["fix"] for finding in findings if finding["level"] != "ok")
-    return {finding["what"]: finding for finding in findings}
+    found = {finding["what"]: finding for finding in findings}
+    # To run as root is always told, and these tests may.
+    assert found.pop("user")["level"] == ("warn" if os.geteuid() == 0 else "ok")
+    return found
+
+
+def examine_alone(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """Return what is found where the home is not read."""
+    return {finding["what"]: finding for finding in json.loads(cluster.ctl("doctor", "--json", code=78).stdout)}
 
 
 def test_healthy_machine_has_ok_lines_only(cluster: Cluster) -> None:
     done = cluster.ctl("doctor")
-    assert {line[:6] for line in done.stdout.splitlines()} == {"ok    "}
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("warn  user: this is root")]
+    assert {line[:6] for line in lines} == {"ok    "}
     assert done.stderr == ""
     assert examine(cluster)["vm2 port " + str(cluster.ports["vm2"])]["detail"] == "free"
     assert not (cluster.home / "sns.db").exists()  # it only looks
@@ -45,6 +55,30 @@ def test_running_cluster_holds_its_own_ports(cluster: Cluster) -> None:
     master = cluster.pid("vm2", "master")
     port = findings[f"vm2 port {cluster.ports['vm2']}"]
     assert port["detail"] == f"held by our own master (process {master})"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to somebody else")
+@pytest.mark.parametrize("name", ["master.log", "supervisord.log", "journal.jsonl"])
+def test_log_of_somebody_else_is_found_and_no_start_is_tried(cluster: Cluster, name: str) -> None:
+    log = cluster.home / "vm2" / "log" / name
+    log.touch()
+    os.chown(log, 54321, 54321)
+    finding = examine(cluster, code=1)["vm2 logs"]
+    assert f"{log} belongs to uid 54321" in finding["detail"]
+    assert f"chown 0 {log}" in finding["fix"]
+    done = cluster.ctl("start", "slave", "--vm", "vm2", code=78)
+    assert f"cannot write the log {log}: {log} belongs to uid 54321" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not cluster.processes()
+
+
+def test_home_that_others_may_write_to_is_a_finding(cluster: Cluster) -> None:
+    cluster.home.chmod(0o777)
+    finding = examine_alone(cluster)["home"]
+    cluster.home.chmod(0o700)
+    assert finding["level"] == "FAIL"
+    assert "others may write to" in finding["detail"]
+    assert "chmod go-w" in finding["fix"]
 
 
 def test_port_in_use_fails_and_names_the_holder(cluster: Cluster) -> None:

@@ -1,7 +1,12 @@
 """``snsctl status``: the whole cluster, in time, whoever is frozen; ``--vm`` narrows only what is shown."""
 
+import ctypes
 import json
+import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +51,53 @@ def test_a_degraded_pair_is_told_until_it_is_quiet(cluster: Cluster) -> None:
     quiet["recent_s"] = [at_s - 11 for at_s in quiet["recent_s"]]
     (ledger.state / "restarts.json").write_text(json.dumps(quiet))
     assert not cluster.status_json()["servers"][0]["degraded"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_a_user_who_may_not_read_the_home_hears_what_the_network_tells(cluster: Cluster) -> None:
+    cluster.await_available()
+    with tempfile.TemporaryDirectory(prefix="sns-") as folder:
+        Path(folder).chmod(0o755)
+        spec = Path(folder) / "cluster.yaml"
+        spec.write_text(cluster.spec.read_text())
+
+        os.chown(cluster.home, 54321, 54321)
+
+        def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(
+                [sys.executable, "-P", "-m", "snsnode.cli.main", *arguments],
+                env=cluster.environment | {"SNS_SPEC": str(spec), "SNS_HOME": str(cluster.home)},
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                preexec_fn=_without_root_powers,
+            )
+
+        try:
+            done = run("status", "--json")
+            assert (done.returncode, done.stderr) == (0, "")
+            found = json.loads(done.stdout)
+            assert [server["state"] for server in found["servers"]].count("DOWN") == 0
+            assert found["available"]
+            assert any(f"the home {cluster.home} cannot be read by this user" in note for note in found["notes"])
+            assert "not looked at" in run("status").stdout
+            for command in (["why"], ["doctor"], ["generate", "--check"], ["start"], ["stop"], ["pause", "vm2"]):
+                done = run(*command)
+                assert done.returncode == 78, command
+                assert f"{cluster.home} belongs to uid 54321" in done.stdout + done.stderr
+                assert "Traceback" not in done.stderr
+            assert run("validate").returncode == 0
+        finally:
+            os.chown(cluster.home, 0, 0)
+
+
+def _without_root_powers() -> None:
+    """Give up to read what others closed: prctl(2), capabilities(7). Another user may not run this Python."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
 
 
 def test_the_frozen_delay_nobody(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """The exit of ``snsctl``: nothing that it prints steers a terminal, and no reader of it fails a command."""
 
 import ast
+import fcntl
 import json
 import os
 import pty
@@ -95,6 +96,7 @@ def test_a_reader_of_errors_who_left_changes_nothing() -> None:
 def test_a_pipe_that_does_not_block_gets_all() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # so that the writer soon finds it full
     process = subprocess.Popen(
         [*SNSCTL, "generate", "--diff", "--home", "nowhere"], stdout=writing, cwd=CONF.parent
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from snsnode.base.errors import UsageError
-from snsnode.control.backup import SIDE_FILES, check_place
+from snsnode.control.backup import check_place
 from snsnode.control.files import why_not_writable
 from snsnode.control.store_copy import move
+from snsnode.store.engines import SIDE_FILES
 
 KINDS = {
     "folder": "a folder",
