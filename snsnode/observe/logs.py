@@ -8,10 +8,10 @@ pipe dies of its next line. So every role appends to its file, and ``stdout_logf
 import logging
 import sys
 import time
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from snsnode.observe.bounded import Bounded
+from snsnode.observe.shared_log import SharedLog
 
 LOG_BYTES_MAX = 10 * 1024 * 1024
 LOGS_KEPT = 3
@@ -24,7 +24,7 @@ def to_file(path: Path, role: str, vm: str) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.raiseExceptions = False
-    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=LOGS_KEPT, encoding="utf-8")
+    handler = SharedLog(path, LOG_BYTES_MAX, LOGS_KEPT)
     handler.addFilter(Bounded())
     _install(handler, role, vm)
 
