@@ -8,7 +8,7 @@ import click
 from snsnode.base import trust
 from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError
 from snsnode.cli import machine
-from snsnode.cli.options import shared
+from snsnode.cli.options import shared, takes_template
 from snsnode.cli.streams import tell, tell_json
 from snsnode.control import doctor
 from snsnode.control.findings import Finding, Patient
@@ -23,8 +23,11 @@ Exit 1 where something will not work, 78 where the home is not ours alone; warni
 
 @click.command(help=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@takes_template
 @shared
-def command(as_json: bool, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:
+def command(
+    as_json: bool, template_path: Path | None, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]
+) -> int:
     """Examine this machine; return the exit code."""
     here = machine.read(spec_path, home, vms, looks=False)
     try:
@@ -34,7 +37,7 @@ def command(as_json: bool, spec_path: Path | None, home: Path | None, vms: tuple
         return EXIT_CONFIG
     check_cluster(here.home, here.spec.cluster)
     local = tuple(name for name in here.vms if is_local(here.spec.vms[name].address))
-    findings = doctor.examine(Patient(here.spec, here.path, here.home.absolute(), local))
+    findings = doctor.examine(Patient(here.spec, here.path, here.home.absolute(), local, template_path))
     _print(findings, as_json)
     return EXIT_NOT_SO if any(finding.level == "FAIL" for finding in findings) else 0
 

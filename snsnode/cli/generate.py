@@ -7,7 +7,7 @@ import click
 
 from snsnode.base import trust
 from snsnode.base.errors import EXIT_NOT_SO
-from snsnode.cli.options import home_of, selected, shared
+from snsnode.cli.options import home_of, selected, shared, takes_template
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
 from snsnode.cli.streams import output, tell
 from snsnode.render import diff, disk, plan, readback, template
@@ -20,16 +20,29 @@ HELP = "Write supervisord.conf, node.json and cluster.json of every VM of the cl
 @click.argument("spec", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is on disk differs.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change.")
+@click.option(
+    "--write-template",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Write the installed template to the new file FILE, to be edited and given by --template; nothing else.",
+)
+@takes_template
 @shared
 def command(
     spec: Path | None,
     check: bool,
     show_diff: bool,
+    write_template: Path | None,
+    template_path: Path | None,
     spec_path: Path | None,
     home: Path | None,
     vms: tuple[str, ...],
 ) -> int:
     """Generate the files of the VMs; return the exit code."""
+    if write_template is not None:
+        template.write(write_template)
+        tell(f"wrote {write_template}; edit it, and give it to 'generate', 'start' and 'doctor' by --template")
+        return 0
     path = spec_path_of(spec or spec_path)
     cluster, warnings = load_spec(path)
     names = selected(cluster.vms, vms)
@@ -38,8 +51,8 @@ def command(
     trust.check_home(place)
     disk.check_home(place, names)
     on_disk = disk.read(place)
-    changes = plan.plan(cluster, template.load(), on_disk, names if vms else None)
-    readback.check_changes(cluster, changes)
+    changes = plan.plan(cluster, template.chosen(template_path), on_disk, names if vms else None)
+    readback.check_changes(cluster, changes, on_disk, place)
     if show_diff:
         output().write(diff.diff(changes, on_disk))
     elif check:

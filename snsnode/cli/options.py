@@ -34,6 +34,19 @@ def shared_before(function: _Function) -> _Function:
     return function
 
 
+def takes_template(function: _Function) -> _Function:
+    """Give a command that reads the template ``template_path: Path | None``."""
+    option = click.option(
+        "--template",
+        "template_path",
+        type=_FilePath(),
+        metavar="FILE",
+        envvar="SNS_TEMPLATE",
+        help="Template of supervisord.conf; SNS_TEMPLATE sets it too.  [default: the installed one]",
+    )
+    return option(function)
+
+
 def home_of(option: Path | None) -> Path:
     """Return the cluster's home on this machine: ``--home``, else ``SNS_HOME``, else ``var``."""
     return HOME_DEFAULT if option is None else option

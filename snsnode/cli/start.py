@@ -9,7 +9,7 @@ from snsnode.base.errors import ConfigError, UsageError
 from snsnode.base.ids import VmName
 from snsnode.cli import machine
 from snsnode.cli.machine import Machine, in_parallel
-from snsnode.cli.options import shared
+from snsnode.cli.options import shared, takes_template
 from snsnode.cli.streams import complain, tell
 from snsnode.control import names
 from snsnode.control.local import LocalVm, is_elsewhere, is_local, retired
@@ -31,12 +31,14 @@ restarted, added or removed. "start slave" brings up the pair. "start client USE
 @click.argument("user", required=False)
 @click.option("--at", metavar="ADDRESS", help="Only VMs at this address.")
 @click.option("--router-at", metavar="ADDRESS", help="The router's address, which the spec must know.")
+@takes_template
 @shared
 def command(
     role: str | None,
     user: str | None,
     at: str | None,
     router_at: str | None,
+    template_path: Path | None,
     spec_path: Path | None,
     home: Path | None,
     vms: tuple[str, ...],
@@ -50,7 +52,7 @@ def command(
     if user is not None:
         raise UsageError(f"cannot take {user!r}: only 'start client USER' has a second word")
     if role is None:
-        _everything(here, at)
+        _everything(here, at, template_path)
     else:
         _role(here, role, at)
     return 0
@@ -76,9 +78,9 @@ def _role(here: Machine, role: str, at: str | None) -> None:
     in_parallel(lambda vm: start_roles(vm, [name], tell), local)
 
 
-def _everything(here: Machine, at: str | None) -> None:
+def _everything(here: Machine, at: str | None, template_path: Path | None) -> None:
     wanted = tuple(name for name in here.vms if at in (None, here.spec.vms[name].address))
-    _say_if_outdated(here)
+    _say_if_outdated(here, template_path)
     # A silent name service holds up nobody whose address is known without it.
     until_s = time.monotonic() + NAMES_AT_ONCE_S
     known = tuple(
@@ -144,9 +146,9 @@ def _end_what_left(here: Machine) -> None:
             tell(f"{name}: ended here; the spec has it at {vm.address}")
 
 
-def _say_if_outdated(here: Machine) -> None:
+def _say_if_outdated(here: Machine, template_path: Path | None) -> None:
     """Say that the spec was edited since the last ``generate``: what starts is what was generated."""
     from snsnode.render import disk, plan, template
 
-    if plan.plan(here.spec, template.load(), disk.read(here.home), None):
+    if plan.plan(here.spec, template.chosen(template_path), disk.read(here.home), None):
         complain(f"snsctl: {here.path} differs from what was generated; run 'snsctl generate'")

@@ -17,7 +17,7 @@ from snsnode.node import intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
-from snsnode.render import disk, plan, template
+from snsnode.render import disk, plan, readback, template
 from snsnode.supervisord.proxy import Supervisor
 
 SPACE_FAIL_BYTES = 50 * 2**20
@@ -85,7 +85,9 @@ def _sockets(patient: Patient) -> Finding:
 def _generated(patient: Patient) -> Finding:
     fix = "run 'snsctl generate', then 'snsctl start'"
     try:
-        changes = plan.plan(patient.spec, template.load(), disk.read(patient.home), None)
+        on_disk = disk.read(patient.home)
+        changes = plan.plan(patient.spec, template.chosen(patient.template), on_disk, None)
+        readback.check_changes(patient.spec, changes, on_disk, patient.home)
     except SnsError as error:
         return fail("generated files", error.message, fix)
     missing = [name for name in patient.local if not (patient.home / name / SUPERVISORD_CONF).exists()]

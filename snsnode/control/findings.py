@@ -28,6 +28,7 @@ class Patient:
     spec_path: Path
     home: Path  # absolute
     local: tuple[VmName, ...]
+    template: Path | None = None  # None is the installed one
 
 
 def ok(what: str, detail: str) -> Finding:

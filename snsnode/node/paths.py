@@ -52,6 +52,11 @@ class VmDir:
         """Exists when the spec no longer has this VM."""
         return self.path / "retired"
 
+    @property
+    def local(self) -> Path:
+        """What an operator adds to this VM's supervisord; ``generate`` leaves it alone."""
+        return self.path / "local"
+
     def lock(self, holder: RoleName | str) -> Path:
         """Return the lock file of a role, or of the ``spare``."""
         return self.run / f"{holder}.lock"

@@ -115,7 +115,7 @@ def _make_folders(home: Path, names: Iterable[VmName], made: list[Path]) -> None
     folders = [home]
     for name in names:
         vm_dir = VmDir(home / name)
-        folders += [vm_dir.path, vm_dir.run, vm_dir.state, vm_dir.log("slave").parent]
+        folders += [vm_dir.path, vm_dir.run, vm_dir.state, vm_dir.log("slave").parent, vm_dir.local]
     for folder in folders:
         if not folder.is_dir():
             folder.mkdir(mode=0o700, parents=True)

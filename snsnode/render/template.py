@@ -1,25 +1,29 @@
 """The one template, ``supervisord.conf.tmpl``, and the only place that knows Jinja2.
 
-Called by ``plan``. Pure but for ``load``, which reads the template that was installed with the package.
+Called by ``plan``. Pure but for what reads and writes a template.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from types import TracebackType
 
 import jinja2
 
-from snsnode.base.errors import ConfigError
+from snsnode.base import trust
+from snsnode.base.errors import ConfigError, SnsError, UsageError
 from snsnode.base.ids import shown
 
 FILENAME = "supervisord.conf.tmpl"
+BYTES_MAX = 1 << 20
 
 _COMMENT = re.compile(r"(?:^|\s)[;#]")
 
 
 def load() -> str:
-    """Return the text of the template.
+    """Return the text of the template that was installed with the package.
 
     Raises:
         ConfigError: the package was installed without it, or it is no UTF-8.
@@ -30,6 +34,46 @@ def load() -> str:
         raise ConfigError(f"cannot read the template {FILENAME}: {error.strerror}; install anew") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read the template {FILENAME}: not UTF-8 at byte {error.start}") from None
+
+
+def chosen(path: Path | None) -> str:
+    """Return the text of the template at ``path``, or of the installed one where that is None.
+
+    Raises:
+        ConfigError: it cannot be read, is no UTF-8, or somebody else decides what is in it.
+    """
+    if path is None:
+        return load()
+    trust.check_file(path, f"cannot use the template {path}")
+    what = f"cannot read the template {path}"
+    try:
+        with path.open("rb") as file:
+            content = file.read(BYTES_MAX + 1)
+        if len(content) > BYTES_MAX:
+            raise ConfigError(f"{what}: it has more than {BYTES_MAX} bytes")
+        return content.decode()
+    except OSError as error:
+        raise ConfigError(f"{what}: {error.strerror}; give another --template") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what}: not UTF-8 at byte {error.start}") from None
+
+
+def write(path: Path) -> None:
+    """Write the template that was installed with the package to the new file ``path``.
+
+    Raises:
+        UsageError: something is there.
+        SnsError: it cannot be written.
+    """
+    text = load()
+    what = f"cannot write the template {path}"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{what}: it exists; name another file") from None
+    except OSError as error:
+        raise SnsError(f"{what}: {error.strerror}; name another place") from None
 
 
 def render(template_text: str, *, cluster: str, vm: str, programs: Sequence[str]) -> str:

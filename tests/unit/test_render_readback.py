@@ -1,7 +1,9 @@
 """supervisor's own parser judges what was rendered."""
 
+import os
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -44,11 +46,9 @@ def test_plug_in_is_not_imported() -> None:
             "[progam:slave]",
             "its programs are master, router; they must be router, slave, master",
         ),
-        (
-            "[supervisord]",
-            "[eventlistener:x]\nevents=TICK_5\ncommand=x\n[supervisord]",
-            "are master, router, slave, x;",
-        ),
+        ("[supervisord]", "[program:x]\ncommand=x\nautostrat=1\n[supervisord]", "'autostrat' in [program:x]"),
+        ("[supervisord]", "[group:slave]\nprograms = x\n[program:x]\ncommand=x\n[supervisord]", "slave"),
+        ("%(here)s/local/*.conf", "%(heer)s/*.conf", "heer"),
         (
             "[supervisord]",
             "[group:pair]\nprograms = slave,master\n[supervisord]",
@@ -85,3 +85,65 @@ def test_edited_template_that_supervisor_would_misread_is_refused(
     assert "/tmp" not in message
     assert "ENV_" not in message
     assert capfd.readouterr() == ("", "")
+
+
+OTHERS = """
+[program:x]
+command = /bin/cat
+[eventlistener:watch]
+events = TICK_5
+command = /bin/cat
+[group:two]
+programs = y,z
+[program:y]
+command = /bin/cat
+[program:z]
+command = /bin/cat
+process_name = %(program_name)s-%(process_num)d
+numprocs = 2
+"""
+
+
+def test_what_an_operator_adds_is_accepted_in_the_template_and_in_local(tmp_path: Path) -> None:
+    check(CONF + OTHERS)
+    (tmp_path / "x.conf").write_text(OTHERS)
+    readback.check(CONF, "vm1/supervisord.conf", PROGRAMS, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["%(here)s/local/*.conf", "local/*.conf /nowhere/*.conf", "%(here)s/more/*.ini"])
+def test_an_include_of_nothing_is_accepted(where: str) -> None:
+    check(CONF.replace("%(here)s/local/*.conf", where))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[program:x]\n", "does not specify a command"),
+        ("no section\n", "%(here)s/local/x.conf"),
+        ("[program:master]\nautorestart = true\n", "slave and master must have autorestart = false"),
+        ("[program:x]\ncommand = x\nstdout_logfile = %(here)s/no/x.log\n", "%(here)s/local/no"),
+        ("[group:pair]\nprograms = slave,master\n", "pair:master, pair:slave, router"),
+        ("[eventlistener:x]\ncommand = x\n", "events"),
+    ],
+)
+def test_what_an_operator_adds_wrongly_is_refused_without_a_temporary_path(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.conf").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        readback.check(CONF, "vm1/supervisord.conf", PROGRAMS, tmp_path)
+    assert words in caught.value.message
+    assert "snsctl-" not in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_name_of_ours_is_not_for_others() -> None:
+    conf = template.render(template.load(), cluster="local", vm="vm1", programs=("router",))
+    with pytest.raises(ConfigError, match="router, slave, master are names of snsnode's own"):
+        readback.check(f"{conf}[program:master]\ncommand = x\n", "vm1/supervisord.conf", ("router",))
+
+
+def test_a_pipe_in_local_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.conf")
+    with pytest.raises(ConfigError, match="is no regular file"):
+        readback.check(CONF, "vm1/supervisord.conf", PROGRAMS, tmp_path)
