@@ -35,6 +35,20 @@ class Mutation(NamedTuple):
 
 MUTATIONS = (
     Mutation(
+        "the child of a fork touches nothing of gRPC's",
+        "snsnode/transport/forked.py",
+        "_used_by is not None and _used_by != os.getpid()",
+        "False",
+        "tests/integration/test_client_fork.py",
+    ),
+    Mutation(
+        "a new name that differs only in case is refused",
+        "snsnode/store/sqlite_writes.py",
+        "if alike and who.username not in alike:",
+        "if False:",
+        "tests/conformance/test_names.py",
+    ),
+    Mutation(
         "a watcher that was late judges nobody",
         "snsnode/pair/machine.py",
         "    if _is_late(state, now_s):\n        state = _forgive(state, now_s, rules)\n",

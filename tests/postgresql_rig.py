@@ -210,7 +210,7 @@ class Postgresql:
         # To files: a daemon that holds a pipe would be waited for.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [*_as_user(), str(self._programs / program), *arguments],
+                [*as_user(), str(self._programs / program), *arguments],
                 cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, timeout=COMMAND_MAX_S, check=False,
             )  # fmt: skip
@@ -303,7 +303,7 @@ def _user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
-def _as_user() -> list[str]:
+def as_user() -> list[str]:
     """Return what stands before a command so that it runs as the server's user.
 
     Not ``subprocess(user=…)``: that forks, and a fork of a process that uses gRPC may crash.

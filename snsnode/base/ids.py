@@ -35,8 +35,8 @@ def parse_username(text: str) -> UserName:
     """
     if not _USERNAME.fullmatch(text):
         raise InvalidInput(
-            f"cannot take {shown(text)} as a user name: write 1 to 32 letters, digits, '_', '.' or '-', "
-            "the first a letter or a digit"
+            f"cannot take {shown(text)} as a user name: write 1 to 32 letters (A to Z and a to z, without "
+            "accents), digits, '_', '.' or '-', the first a letter or a digit"
         )
     return UserName(text)
 

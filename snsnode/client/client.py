@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from snsnode.base.errors import NotAllowed
+from snsnode.base.errors import DeadlineExceeded, NotAllowed, Unavailable
 from snsnode.base.ids import new_client_id, new_request_id
 from snsnode.client.arguments import check_on_event, deadline_of, name_of, routers_of, text_of
 from snsnode.client.calls import retrying
@@ -64,7 +64,8 @@ class Client:
 
         Raises:
             AlreadyDone: another live client has the name.
-            NotAllowed: logged in already, or this process was forked from one that had used a client.
+            NotAllowed: the name differs from another user's only in case, or this client is logged in already, or
+                this process was forked from one that had used a client.
             Unavailable: no server answered within the deadline.
         """
         use(f"log in as {self._username}")
@@ -76,6 +77,13 @@ class Client:
         try:
             await keeper.start()
             await retrying(keeper, f"log in as {self._username}", self._deadline_s, _logged_in)
+        except (Unavailable, DeadlineExceeded) as error:
+            self._keeper = None
+            await keeper.stop()
+            if not keeper.asked_to_log_in:
+                raise
+            doubt = f"a server was asked and did not answer, so that a new user {self._username} may exist now"
+            raise type(error)(f"{error.message}; {doubt}") from None
         except BaseException:
             self._keeper = None
             await keeper.stop()

@@ -76,6 +76,7 @@ class Keeper:
         self._leaving = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self.closed = False
+        self.asked_to_log_in = False  # a server was: it may have done so although no answer came
 
     async def start(self) -> None:
         """Start the keeper's task; the search starts with the first ``link``."""
@@ -230,6 +231,7 @@ class Keeper:
                 link = Link(enter.server)
                 self._links.add(link)
                 request = social_pb2.LoginRequest(caller=self._caller)
+                self.asked_to_log_in = True
                 await link.call(link.stub.Login, request, enter.timeout_s)
                 self._candidate = link
                 self._step(LoggedIn(enter.server))

@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
-from snsnode.base.errors import Exhausted, SnsError, Unavailable
+from snsnode.base.errors import ConfigError, Exhausted, SnsError, Unavailable
 from snsnode.base.ids import Epoch, PostId, RequestId, UserName, VmName
 from snsnode.store import postgresql_reads as reads
 from snsnode.store import postgresql_writes as writes
-from snsnode.store.postgresql_connect import Connected, Connector, limited
-from snsnode.store.postgresql_errors import DRIVER_ERRORS, final_error
+from snsnode.store.postgresql_connect import Connected, Connector, is_shared, limited
+from snsnode.store.postgresql_errors import DRIVER_ERRORS, POOLED, final_error
 from snsnode.store.postgresql_listen import Listener
 from snsnode.store.postgresql_schema import migrate, version
 from snsnode.store.postgresql_session import COMMAND_S, PATIENCE_S, Session
@@ -187,8 +187,11 @@ async def probe(url: str, home: Path) -> str:
     Raises:
         ConfigError, Unavailable, StoreFailed: as ``PostgresqlStore.open``.
     """
-    first = await Connector(parse_url(url, home)).connect()
+    connector = Connector(parse_url(url, home))
+    first = await connector.connect()
     try:
+        if await is_shared(connector, first):
+            raise ConfigError(f"cannot use the store {connector.target}: {first.host} {POOLED}")
         async with asyncio.timeout(COMMAND_S):
             found = await version(first.connection)
     except DRIVER_ERRORS as error:

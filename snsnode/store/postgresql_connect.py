@@ -30,12 +30,14 @@ _PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin":
 CUT_S = 1.0  # a COPY that waits for room to send does not hear that its connection was cut
 _SETTINGS = {
     **_PLANS,
-    "application_name": "snsnode",
     # A statement that waited for a lock must see what was committed meanwhile.
     "default_transaction_isolation": "read committed",
     # A time-out of the server's would end the wait for a standby, and acknowledge what only one machine has.
     "statement_timeout": "0",
 }
+# Set after connecting: a pooler such as PgBouncer refuses a session that brings them along. Its name it may bring.
+_SET = "; ".join(f"SET {name} = '{value}'" for name, value in _SETTINGS.items())
+_NAMED = {"application_name": "snsnode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Connector:
             async with asyncio.timeout(CONNECT_S):
                 connection = await self._open(host)
                 try:
+                    await connection.execute(_SET)
                     row = await connection.fetchrow(_SQL["introduce"])
                     _check_server(row)
                 except BaseException:
@@ -161,10 +164,27 @@ class Connector:
             user=target.user,
             database=target.database,
             passfile=str(target.passfile) if target.passfile else None,
-            server_settings=_SETTINGS,
+            server_settings=_NAMED,
             timeout=CONNECT_S,
             max_cached_statement_lifetime=0,
         )
+
+
+async def is_shared(connector: Connector, first: Connected) -> bool:
+    """Tell whether a pooler gives one server process to several clients: to ``first`` and to another one.
+
+    Raises:
+        ConfigError, Unavailable: as ``Connector.connect``.
+    """
+    second = await connector.connect()
+    try:
+        if second.host != first.host:
+            return False
+        async with asyncio.timeout(CONNECT_S):
+            processes = {await each.connection.fetchval(_SQL["process"]) for each in (first, second)}
+        return len(processes) == 1
+    finally:
+        second.connection.terminate()
 
 
 def _check_server(row: Any) -> None:

@@ -31,6 +31,11 @@ _LOST = ("25006", "53300")  # it has become a standby; too many connections
 _AGAIN = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 _ROW_CLASSES = ("21", "22", "23", "54")  # data, constraints, limits such as the size of an index's row
 _PERMISSION = "42501"
+POOLED = (
+    "is a pooler that gives a connection to another client after each transaction or statement, which loses "
+    "settings and notices; set pool_mode = session there, or name the database server itself"
+)
+_POOLED = ("26000", "42P05")  # a prepared statement is not there, or another client's is
 _REFUSED = {  # a connection that no repeat opens
     "28P01": "refuses the password (or finds none); write it to the file that PGPASSFILE or ?passfile= names",
     "28000": "does not let this user in; create it, or allow it in pg_hba.conf",
@@ -88,6 +93,8 @@ def connect_error(error: Exception, limit_s: float, *, by_network: bool) -> SnsE
     state = sqlstate(error)
     if state in _REFUSED:
         return ConfigError(f"{_REFUSED[state]} ({reason(error)})")
+    if state in _POOLED:
+        return ConfigError(f"{POOLED} ({reason(error)})")
     if isinstance(error, TimeoutError):
         return Unavailable(f"does not answer within {limit_s:g} s")
     if wrong_file or isinstance(error, ssl.SSLError | asyncpg.ClientConfigurationError):

@@ -1,7 +1,7 @@
 """The writes of the PostgreSQL engine: what each is called with, and what its answer means. Pure.
 
 Called by the engine's store and by its writer. The decisions themselves stand in the database's functions
-(``sql/postgresql/0002_functions.sql``), beside the rows. Messages are shown to users as they stand.
+(``sql/postgresql/000*.sql``), beside the rows. Messages are shown to users as they stand.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from snsnode.base.errors import AlreadyDone, InvalidInput, NotAllowed, NotFound, SnsError
 from snsnode.base.ids import PostId, RequestId, UserName, shown
+from snsnode.store.names import ambiguous, taken_in_another_case
 from snsnode.store.protocol import Login, Posted
 
 
@@ -51,9 +52,11 @@ def login(who: Login, lease_s: float) -> Request:
                 f"cannot log in as {shown(who.username)}: the name is in use by another live client; wait a few "
                 "seconds after it left, or choose another name"
             )
+        if answer.startswith("like:"):
+            raise taken_in_another_case(who.username, answer.removeprefix("like:"))
         return answer == "resumed"
 
-    return Request({"kind": "login", **who._asdict(), "lease_ms": int(lease_s * 1000)}, read)
+    return Request({"kind": "login-named", **who._asdict(), "lease_ms": int(lease_s * 1000)}, read)
 
 
 def renew(logins: Sequence[Login], lease_s: float) -> Request:
@@ -75,16 +78,14 @@ def logout(who: Login) -> Request:
 def follow(username: UserName, followee: UserName, request_id: RequestId) -> Request:
     """As ``Store.follow``."""
     verb = f"cannot follow {shown(followee)}"
-    if username == followee:
-        raise NotAllowed(f"{verb}: that is yourself, and your own posts are on your timeline anyway")
-    row = {"kind": "follow", "username": username, "followee": followee, "request_id": request_id}
+    row = {"kind": "follow-named", "username": username, "followee": followee, "request_id": request_id}
     return Request(row, lambda answer: _read(answer, verb, username, followee, request_id))
 
 
 def unfollow(username: UserName, followee: UserName, request_id: RequestId) -> Request:
     """As ``Store.unfollow``."""
     verb = f"cannot unfollow {shown(followee)}"
-    row = {"kind": "unfollow", "username": username, "followee": followee, "request_id": request_id}
+    row = {"kind": "unfollow-named", "username": username, "followee": followee, "request_id": request_id}
     return Request(row, lambda answer: _read(answer, verb, username, followee, request_id))
 
 
@@ -109,6 +110,10 @@ def _refusal(answer: str, verb: str, username: UserName, followee: UserName, req
         return NotFound(f"{verb}: there is no user {shown(username)}")
     if answer == "no-followee":
         return NotFound(f"{verb}: there is no user {shown(followee)}")
+    if answer == "self":
+        return NotAllowed(f"{verb}: that is yourself, and your own posts are on your timeline anyway")
+    if answer == "ambiguous":
+        return ambiguous(verb, followee)
     if answer == "already":
         return AlreadyDone(f"{verb}: you follow this user already")
     if answer == "not-followed":

@@ -91,6 +91,7 @@ class Store(Protocol):
 
         Raises:
             AlreadyDone: another client holds the name and its lease has not expired.
+            NotAllowed: there is no such user, and one whose name differs only in case.
         """
 
     async def renew(self, logins: Sequence[Login], lease_s: float) -> frozenset[Login]:
@@ -105,6 +106,7 @@ class Store(Protocol):
     async def follow(self, username: UserName, followee: UserName, request_id: RequestId) -> None:
         """Let ``username`` see the posts that ``followee`` makes from now on.
 
+        Where nobody is called ``followee``, its case is ignored if that leaves one user; so in ``unfollow``.
         A repeat within 24 h of the first is answered as that was.
 
         Raises:

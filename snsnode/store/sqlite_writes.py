@@ -12,6 +12,7 @@ import apsw
 from snsnode.base.errors import AlreadyDone, NotAllowed, NotFound
 from snsnode.base.ids import Epoch, PostId, RequestId, UserName, VmName, shown
 from snsnode.store.clock import Clock
+from snsnode.store.names import ambiguous, taken_in_another_case
 from snsnode.store.protocol import Login, Posted
 from snsnode.store.statements import statements
 
@@ -43,6 +44,9 @@ def login(db: apsw.Connection, clock: Clock, who: Login, lease_s: float) -> bool
             f"cannot log in as {shown(who.username)}: the name is in use by another live client; wait a few "
             "seconds after it left, or choose another name"
         )
+    alike = _named(db, who.username)
+    if alike and who.username not in alike:
+        raise taken_in_another_case(who.username, alike[0])
     db.execute(_SQL["add_user"], {"username": who.username, "now_ms": clock.wall_ms()})
     db.execute(_SQL["take_session"], _lease(clock, who, lease_s))
     return ours
@@ -65,6 +69,7 @@ def follow(
 ) -> None:
     """As ``Store.follow``."""
     verb = f"cannot follow {shown(followee)}"
+    followee = _found(db, verb, followee)
     if username == followee:
         raise NotAllowed(f"{verb}: that is yourself, and your own posts are on your timeline anyway")
     if _is_replay(db, verb, username, request_id, ("follow", followee)):
@@ -81,6 +86,7 @@ def unfollow(
 ) -> None:
     """As ``Store.unfollow``."""
     verb = f"cannot unfollow {shown(followee)}"
+    followee = _found(db, verb, followee)
     if _is_replay(db, verb, username, request_id, ("unfollow", followee)):
         return
     _require_user(db, verb, followee)
@@ -105,6 +111,21 @@ def post(db: apsw.Connection, clock: Clock, username: UserName, request_id: Requ
 def _lease(clock: Clock, who: Login, lease_s: float) -> dict[str, str | int]:
     expires_at_ms = clock.boot_ms() + int(lease_s * 1000)
     return {**who._asdict(), "boot_id": clock.boot_id, "expires_at_ms": expires_at_ms}
+
+
+def _named(db: apsw.Connection, username: UserName) -> list[UserName]:
+    """Return the user of that name; where there is none, up to two whose names differ from it only in case."""
+    if db.execute(_SQL["user_exists"], {"username": username}).fetchall():
+        return [username]
+    return [UserName(str(name)) for (name,) in db.execute(_SQL["like_user"], {"username": username}).fetchall()]
+
+
+def _found(db: apsw.Connection, verb: str, username: UserName) -> UserName:
+    """Return the one user who is meant: the name in another case where that is one's alone; else ``username``."""
+    alike = _named(db, username)
+    if len(alike) > 1:
+        raise ambiguous(verb, username)
+    return alike[0] if alike else username
 
 
 def _require_user(db: apsw.Connection, verb: str, username: UserName) -> None:

@@ -1,6 +1,7 @@
 """The client library against real servers: what it does while nothing fails, and what it refuses."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.base.errors import AlreadyDone, InvalidInput, NotAllowed, NotFound, Unavailable
+from snsnode.base.errors import AlreadyDone, DeadlineExceeded, InvalidInput, NotAllowed, NotFound, Unavailable
 from snsnode.client import Client, Event, retry
 from tests.client_rig import Cluster, running
 from tests.eventually import eventually_async
@@ -250,3 +251,25 @@ def test_import_is_light() -> None:
     heavy = "('click', 'pydantic', 'rich', 'prompt_toolkit', 'yaml', 'jinja2', 'snsnode.rpc.health_pb2')"
     code = f"import sys, snsnode.client; sys.exit(str([m for m in {heavy} if m in sys.modules] or '') or 0)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+async def test_names_in_another_case_are_found_or_refused_in_words(cluster: Cluster) -> None:
+    async with Client(cluster.targets, "anna"), Client(cluster.targets, "bob") as bob:
+        await bob.follow("Anna")
+        await bob.unfollow("ANNA")
+        with pytest.raises(NotAllowed, match=r"'ANNA'.* log in as 'anna'"):
+            await Client(cluster.targets, "ANNA").__aenter__()
+        assert (await bob.list())[0] == ["anna", "bob"]
+    with pytest.raises(InvalidInput, match=r"'Åsa' as a user name: .* without accents"):
+        Client(cluster.targets, "Åsa")
+
+
+async def test_login_that_a_server_did_not_answer_says_that_the_user_may_exist(cluster: Cluster) -> None:
+    async with Client(cluster.targets, "bob"):
+        cluster.servers[0].signal(signal.SIGSTOP)
+        with pytest.raises((Unavailable, DeadlineExceeded), match="a new user carol may exist now"):
+            await Client(cluster.targets, "carol", deadline_s=1.5).__aenter__()
+        cluster.servers[0].signal(signal.SIGCONT)
+    with pytest.raises(Unavailable) as nobody:
+        await Client([f"127.0.0.1:{free_port()}"], "carol", deadline_s=0.3).__aenter__()
+    assert "may exist" not in nobody.value.message

@@ -22,6 +22,9 @@ SELECT
             THEN set_config('client_connection_check_interval', '1s', false)
     END AS checked;
 
+-- name: process
+SELECT pg_backend_pid();
+
 -- name: lock_schema
 SELECT pg_advisory_xact_lock(7303, 0);
 

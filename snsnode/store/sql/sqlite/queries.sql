@@ -11,6 +11,10 @@ ON CONFLICT (vm) DO UPDATE SET epoch = excluded.epoch;
 -- name: user_exists
 SELECT 1 FROM users WHERE username = :username;
 
+-- name: like_user
+-- One is enough to find, two to know that there is more than one.
+SELECT username FROM users WHERE username = :username COLLATE NOCASE ORDER BY username LIMIT 2;
+
 -- name: add_user
 INSERT INTO users (username, created_at_ms) VALUES (:username, :now_ms)
 ON CONFLICT (username) DO NOTHING;
