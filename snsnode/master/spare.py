@@ -21,6 +21,7 @@ from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, is_locked, live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import state_of
+from snsnode.node.shortage import is_shortage, lacks_descriptors
 from snsnode.observe.journal import Journal
 from snsnode.pair.fence import await_death, kill_and_await
 from snsnode.pair.machine import LATE_S, SILENT_MIN_S, Cause
@@ -76,8 +77,8 @@ async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | Non
         await asyncio.sleep(keepalive.interval_s)
         # Without its socket nobody can reach a healthy slave either: that somebody removed a file is no hang.
         deaf = not (vm_dir.run / "slave.sock").exists()
-        excused = deaf or state_of(slave.identity) == "t" or not intent.may_start(vm_dir, "slave")
-        answers = excused or await is_serving(SLAVE_SOCKET, keepalive.timeout_s)
+        excused = deaf or lacks_descriptors() or _is_excused(vm_dir, slave)
+        answers = excused or await is_serving(SLAVE_SOCKET, keepalive.timeout_s) or lacks_descriptors()
         late = time.monotonic() - look_s > look_max_s  # we did not run: we know nothing
         if answers or late:
             answered_s = time.monotonic()
@@ -90,10 +91,22 @@ async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | Non
             return
 
 
+def _is_excused(vm_dir: VmDir, slave: Holder) -> bool:
+    try:
+        return state_of(slave.identity) == "t" or not intent.may_start(vm_dir, "slave")
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        return True  # we know nothing
+
+
 async def _guard(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: Holder | None) -> bool:
     """Stand by beside the master, without the slave ``dead``."""
     since_s = looked_s = time.monotonic()
     while not stop.is_set():
+        if lacks_descriptors():  # we know nothing
+            await asyncio.sleep(LOOK_EVERY_S)
+            continue
         if _must_leave(vm_dir):
             return False
         slave = live_holder(vm_dir, "slave")

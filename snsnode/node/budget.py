@@ -22,6 +22,7 @@ from snsnode.node.config import Restart
 from snsnode.node.durable import write_text
 from snsnode.node.paths import VmDir
 from snsnode.node.process import boot_id
+from snsnode.node.shortage import is_shortage
 
 FIRST_DELAY_S = 0.1
 AHEAD_MAX_S = 600.0  # a wait is 5 min at most, and a fifth more
@@ -81,7 +82,9 @@ def read(vm_dir: VmDir) -> Budget:
     """Return the ledger; a missing or damaged one, or one of an earlier boot, starts anew (totals are kept)."""
     try:
         return _read(_ledger(vm_dir))
-    except (OSError, reading.Damaged):
+    except (OSError, reading.Damaged) as error:
+        if is_shortage(error):
+            raise  # what was spent is unknown now, which is not nothing
         return Budget()
 
 

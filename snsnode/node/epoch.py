@@ -11,6 +11,7 @@ from snsnode.base.errors import Exhausted
 from snsnode.base.ids import Epoch
 from snsnode.node.durable import write_record
 from snsnode.node.paths import VmDir
+from snsnode.node.shortage import is_shortage
 
 EPOCH_MAX = 2**62 - 1
 LEAP_MAX = 1000  # our file may be so far above the store, which was restored or was full; more is damage
@@ -23,7 +24,9 @@ def read(vm_dir: VmDir) -> Epoch:
     """
     try:
         return _read(vm_dir)
-    except (OSError, reading.Damaged):
+    except (OSError, reading.Damaged) as error:
+        if is_shortage(error):
+            raise
         return Epoch(0)
 
 

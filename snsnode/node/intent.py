@@ -14,6 +14,7 @@ from snsnode.node.config import PARTNERS, RoleName
 from snsnode.node.durable import sync_folder, write_text
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, is_alive, me
+from snsnode.node.shortage import is_shortage
 
 
 def stop(vm_dir: VmDir, role: RoleName) -> None:
@@ -42,7 +43,9 @@ def was_stopped(vm_dir: VmDir, role: RoleName, since_s: float, within_s: float) 
     """
     try:
         at_s = float(reading.read_text(_word_file(vm_dir, role)))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         return False
     return since_s < at_s <= _now_s() < at_s + within_s
 
@@ -105,7 +108,9 @@ def is_shutting_down(vm_dir: VmDir) -> bool:
                 boot,
             )
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         return False
 
 

@@ -18,6 +18,7 @@ from snsnode.node.durable import write_record
 from snsnode.node.epoch import EPOCH_MAX
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, is_alive, me
+from snsnode.node.shortage import is_shortage
 
 _RETRY_S = 0.005
 _SINCE_MAX_S = 1e9  # of a boot that lasts thirty years
@@ -108,9 +109,9 @@ class RoleLock:
                 with contextlib.suppress(OSError):  # a full disk; the next look tries again
                     self.announce(epoch=self._epoch, config=self._config)
             return
-        lost, self._descriptor = self._descriptor, -1
+        lost = self._descriptor
+        self.take()  # where no descriptor is free, the next look tries again
         os.close(lost)
-        self.take()
         self.announce(epoch=self._epoch, config=self._config)
 
     def _is_announced(self) -> bool:
@@ -136,9 +137,9 @@ class RoleLock:
         """Remove our pid file and release the lock; safe to call twice."""
         if self._descriptor < 0:
             return
-        found = read_holder(self._vm_dir, self.name)
-        if found is not None and found.identity.pid == os.getpid():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            found = read_holder(self._vm_dir, self.name)
+            if found is not None and found.identity.pid == os.getpid():
                 self._vm_dir.pid(self.name).unlink()
         os.close(self._descriptor)
         self._descriptor = -1
@@ -172,12 +173,16 @@ def is_locked(vm_dir: VmDir, name: str) -> bool:
     """
     try:
         descriptor = os.open(vm_dir.lock(name), os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
     try:
         found = _devices_locked(Path("/proc/locks").read_text(), _inode(descriptor))
         return bool(found) and (_device(descriptor) or next(iter(found))) in found
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
     finally:
         os.close(descriptor)
@@ -226,7 +231,9 @@ def _fdinfo(descriptor: int) -> dict[str, str]:
 def _parse(path: Path) -> Holder | None:
     try:
         return _read(path)
-    except (OSError, reading.Damaged):
+    except (OSError, reading.Damaged) as error:
+        if is_shortage(error):
+            raise  # who holds the role is unknown now, which is not nobody
         return None
 
 

@@ -5,7 +5,6 @@ ticks since boot) and the boot id, and every signal goes through a pidfd that wa
 """
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -13,6 +12,8 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from snsnode.node.shortage import is_shortage
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -76,7 +77,7 @@ def open_pidfd(identity: Identity) -> int | None:
     try:
         descriptor = os.pidfd_open(identity.pid)
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if is_shortage(error):
             raise  # our own shortage is no word of the kernel about that process
         return None
     # Checked after opening: the pidfd pins whoever it is, so the answer cannot go stale.
@@ -128,7 +129,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if is_shortage(error):
             raise
         return None
     # The command name may hold spaces and parentheses: fields are counted from the last ")".

@@ -1,17 +1,19 @@
 """The wiring of a slave: watch the master, report its death, replace it from the spare or cold."""
 
 import asyncio
+import errno
 import logging
 from functools import partial
 from typing import Any
 
-from snsnode.base.errors import Unavailable
+from snsnode.base.errors import SnsError, Unavailable
 from snsnode.node import epoch, intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, boot_id, me
 from snsnode.node.progress import Progress
+from snsnode.node.shortage import lacks_descriptors
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
 from snsnode.pair.machine import Cause, Phase, Rules
@@ -104,6 +106,14 @@ class _Slave:
         return spawn(self._vm_dir, self._config, "master")
 
     async def _beat(self, master: Identity) -> None:
+        try:
+            await self._ask(master)
+        except SnsError as error:
+            if lacks_descriptors():  # then it is not the master that did not answer
+                raise OSError(errno.EMFILE, f"no KeepAlive could be sent: {error.message}") from None
+            raise
+
+    async def _ask(self, master: Identity) -> None:
         self._sequence += 1
         request = server_pb2.KeepAliveRequest(
             vm=self._config.vm,

@@ -19,6 +19,7 @@ from snsnode.node.config import NodeConfig, load
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, send_signal, state_of
+from snsnode.node.shortage import is_shortage
 from snsnode.pair import disk
 from snsnode.pair.machine import LATE_S
 from snsnode.pair.reload import stamp
@@ -74,7 +75,12 @@ class SpareKeeper:
             group.create_task(self._follow_code(), name="code")
             try:
                 while True:
-                    self._look()
+                    try:
+                        self._look()
+                    except OSError as error:
+                        if not is_shortage(error):
+                            raise
+                        log.warning("cannot look after the spare: %s; trying again", error)
                     await asyncio.sleep(LOOK_EVERY_S)
             finally:
                 self._dismiss()

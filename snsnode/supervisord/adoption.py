@@ -21,6 +21,7 @@ from supervisor.process import Subprocess
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from snsnode.node.process import Identity, is_alive, send_signal, state_of
+from snsnode.node.shortage import is_shortage
 from snsnode.supervisord import bell, logfiles
 
 _UPTIME_SLACK_S = 1.0  # a start time that is off by more: the wall clock was set
@@ -335,6 +336,11 @@ def guarded(logger: Any, what: str, act: Callable[[], object]) -> bool:
     """Run ``act``; an exception is logged instead of ending supervisord. False after one."""
     try:
         act()
+    except OSError as error:
+        # Of a shortage the words say all, and it comes with every look.
+        told = str(error) if is_shortage(error) else traceback.format_exc()
+        logger.error(f"snsnode: cannot {what}: {told}")
+        return False
     except Exception:  # noqa: BLE001 - the boundary to supervisord, which would die silently
         logger.error(f"snsnode: cannot {what}: {traceback.format_exc()}")
         return False
