@@ -197,9 +197,13 @@ def _limits() -> Iterator[str]:
             (
                 "logins and logouts in flight at one server",
                 f"{service.ADMITTING_MAX}",
-                "refused: `unavailable`; clients try again",
+                "refused: `full`; clients try another server",
             ),
-            ("clients of one server", f"{sessions.SESSIONS_MAX}", "refused: `exhausted`"),
+            (
+                "clients of one server",
+                f"{sessions.SESSIONS_MAX}, and {sessions.OF_ONE_ADDRESS_MAX} of one address other than loopback",
+                "refused: `full`; clients try another server",
+            ),
             *_shares(),
             ("connections at one port", _connections(), "closed at once; clients try another server"),
             ("a call's message", f"within {handlers.MESSAGE_S:.0f} s", "ended: `deadline`"),

@@ -87,7 +87,8 @@ class ListRouter(router_pb2_grpc.RouterServicer):
             await self._probe(request.unreachable)
         until = asyncio.get_running_loop().time() + request.wait_ms / 1000
         while True:
-            for server in self.servers:
+            full = [server.vm for server in request.full]
+            for server in sorted(self.servers, key=lambda server: server.vm in full):
                 if server.epoch and (server.vm, server.epoch) not in self.dead:
                     return server.info()
             if asyncio.get_running_loop().time() >= until:

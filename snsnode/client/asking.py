@@ -5,7 +5,7 @@ content keeps nothing open, and one that lost its server never waits for the bac
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,7 +34,12 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Line]] = WeakK
 
 
 async def ask_router(
-    target: str, caller: social_pb2.Caller, unreachable: Server | None, queued: Tell, begun: Tell
+    target: str,
+    caller: social_pb2.Caller,
+    unreachable: Server | None,
+    full: Iterable[Server],
+    queued: Tell,
+    begun: Tell,
 ) -> Server:
     """Ask the router at ``target`` for the available server; ``queued`` and ``begun`` as in ``Turns.turn``.
 
@@ -46,6 +51,7 @@ async def ask_router(
         client_id=caller.client_id,
         unreachable=None if unreachable is None else _info(unreachable),
         wait_ms=WAIT_MS,
+        full=[_info(server) for server in full],
     )
     asking = turns("ask", target, ASKS_MAX)
     async with asking.turn(queued, begun, (Unavailable, DeadlineExceeded)), _channel(target) as channel:

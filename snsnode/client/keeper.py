@@ -218,7 +218,7 @@ class Keeper:
     async def _ask(self, ask: Ask) -> None:
         target = self._state.routers[ask.router]
         try:
-            server = await ask_router(target, self._caller, ask.unreachable, self._queued, self._begun)
+            server = await ask_router(target, self._caller, ask.unreachable, ask.full, self._queued, self._begun)
         except SnsError as error:
             self._step(AskFailed(ask.router, error.message))
         else:

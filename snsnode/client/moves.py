@@ -118,10 +118,11 @@ Happened: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask this router for a server, reporting the one that could not be reached."""
+    """Ask this router for a server, reporting the one that could not be reached, and those that had no room."""
 
     router: int
     unreachable: Server | None
+    full: tuple[Server, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ The rules, and why:
   that has taken us: make before break. As long as routers name no other one, the client stays, and asks again.
 - **Waiting for one's turn is nobody's slowness.** The clients of one process ask and log in a few at a time
   (``turns``); the times after which somebody counts as slow begin with the turn.
+- **A full server is not to blame**: it serves others. Routers are asked for another one, and only for want of
+  one is it tried again.
 - **A refusal ends the search**: a name that somebody else holds is not free by asking again.
 """
 
 from dataclasses import replace
 
-from snsnode.base.errors import DeadlineExceeded, Exhausted, Refused, SessionLost, SnsError
+from snsnode.base.errors import DeadlineExceeded, Exhausted, Full, Refused, SessionLost, SnsError
 from snsnode.client.moves import (
     Answered,
     AskFailed,
@@ -35,6 +37,7 @@ from snsnode.client.moves import (
     Lost,
     Queued,
     Refuse,
+    Server,
     Slow,
     Staying,
     StopAsking,
@@ -62,6 +65,7 @@ from snsnode.client.rounds import (
     note,
     pause,
     start_round,
+    without_room,
 )
 
 __all__ = ["Phase", "State", "ends_search", "step", "tried"]
@@ -162,9 +166,9 @@ def _enter_failed(state: State, event: EnterFailed, now: float, unit: float) -> 
     state = replace(
         note(state, event.server.target, event.error.message),
         entering=None,
-        blamed=event.server,
         slow_logins=state.slow_logins + timed_out,
     )
+    state = _failed_by(state, event.server, event.error)
     if not ends_search(event.error):
         return next_candidate(state, now, unit)
     state = replace(state, asking=frozenset(), untried=())
@@ -190,8 +194,15 @@ def _lost(state: State, event: Lost, now: float, unit: float) -> Next:
         if state.failures == 0:
             return enter(state, server, now, Drop())
     else:
-        state = replace(state, blamed=server)
+        state = _failed_by(state, server, event.error)
     return before(Drop(), start_round(state, now) if state.failures == 0 else pause(state, now, unit))
+
+
+def _failed_by(state: State, server: Server, error: SnsError) -> State:
+    """Remember what to tell routers of a server that did not serve us."""
+    if isinstance(error, Full):
+        return without_room(state, server)
+    return replace(state, blamed=server)
 
 
 def _slow(state: State, now: float) -> Next:

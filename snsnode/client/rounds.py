@@ -22,6 +22,7 @@ MOVE_SPREAD_S = 0.25  # the clients of a server that leaves ask for another one 
 MOVE_AGAIN_S = 1.0  # so long after there was no other they ask again, ± half of it
 TURN_MAX_S = 10.0  # a turn that does not come for so long is as good as none
 REASONS_MAX = 8
+FULL_MAX = 8  # servers without room that are remembered, and told to routers
 
 
 class Phase(Enum):
@@ -46,7 +47,8 @@ class State:
     """Everything that the machine remembers.
 
     ``server`` is the one in use (READY) or the one we had last; ``blamed`` is reported to routers as
-    unreachable. ``asking`` are the routers whose answer is awaited, ``untried`` the round's other candidates.
+    unreachable, ``full`` are those that had no room, the latest last. ``asking`` are the routers whose answer is
+    awaited, ``untried`` the round's other candidates.
     ``leaving``: the server in use wants us to move.
     """
 
@@ -63,6 +65,7 @@ class State:
     ready_at: float = 0.0
     doubted_at: float = float("-inf")
     leaving: bool = False
+    full: tuple[Server, ...] = ()
     reasons: tuple[tuple[str, str], ...] = ()  # (who, why it failed), the latest for each
 
 
@@ -93,7 +96,7 @@ def next_candidate(state: State, now: float, unit: float) -> Next:
         return enter(state, state.server, now)
     state = replace(state, asking=state.asking | {first})
     hedge: tuple[Action, ...] = (Wake(now + HEDGE_S),) if rest else ()
-    return state, (Ask(first, state.blamed), *hedge)
+    return state, (Ask(first, state.blamed, state.full), *hedge)
 
 
 def enter(state: State, server: Server, now: float, *before: Action) -> Next:
@@ -111,6 +114,12 @@ def pause(state: State, now: float, unit: float) -> Next:
 def before(action: Action, following: Next) -> Next:
     """Put ``action`` before those of ``following``."""
     return following[0], (action, *following[1])
+
+
+def without_room(state: State, server: Server) -> State:
+    """Remember that ``server`` is full, which is no fault of its own: routers shall name another."""
+    others = tuple(known for known in state.full if known != server)
+    return replace(state, full=(*others, server)[-FULL_MAX:])
 
 
 def note(state: State, who: str, why: str) -> State:

@@ -36,8 +36,9 @@ def take(vm_dir: VmDir) -> Epoch:
         return _read(vm_dir)
     except reading.Damaged as error:
         aside.set_aside(_file(vm_dir), str(error))
-    except OSError:
-        pass
+    except OSError as error:
+        if is_shortage(error):
+            raise
     return Epoch(0)
 
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 EXPIRE_EVERY_S = 0.1
 WAIT_MAX_S = 2.0  # a client waits at most so long in one Connect
 WAITING_MAX = 10_000  # clients that wait at once; more are told to come again
+FULL_MAX = 64  # servers that a client may say are full
 PROBE_S = 0.3  # a server that does not answer within this is unreachable for clients too
 
 
@@ -285,9 +286,10 @@ class RouterService(router_pb2_grpc.RouterServicer):
             self._register(server, confirmed=True)
 
     async def _wait_for_server(self, request: router_pb2.ClientConnect, until_s: float) -> server_pb2.ServerInfo:
+        full = frozenset(VmName(told.vm) for told in request.full[:FULL_MAX])
         while True:
             changed, now_s = self._changed, time.monotonic()
-            server = self._table.offer(now_s)
+            server = self._table.offer(now_s, full)
             if server is not None and not self._is_reported(server, request):
                 return self._give(server, now_s)
             if now_s >= until_s:

@@ -117,8 +117,18 @@ class Table:
             return ServerState.AVAILABLE
         return ServerState.STANDBY
 
-    def offer(self, now_s: float) -> Server | None:
-        """Return the server to give to the next client, None where none lives."""
+    def offer(self, now_s: float, full: frozenset[VmName] = frozenset()) -> Server | None:
+        """Return the server to give to the next client, None where none lives.
+
+        One that had no room for this client is given for want of another one.
+        """
+        offered = self._offer(now_s)
+        if offered is None or offered.vm not in full:
+            return offered
+        fit = (s for s in self.servers.values() if s.vm not in full and not (s.down or s.suspect or s.leaving))
+        return min(fit, key=lambda s: self._load(s, now_s), default=offered)
+
+    def _offer(self, now_s: float) -> Server | None:
         if self.selection == "spread":
             candidates = [s for s in self.servers.values() if not s.down]
             return min(candidates, key=lambda s: self._load(s, now_s), default=None)

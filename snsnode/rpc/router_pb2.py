@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from snsnode.rpc import server_pb2 as sns_dot_v1_dot_server__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13sns/v1/router.proto\x12\x06sns.v1\x1a\x13sns/v1/server.proto\"n\n\rClientConnect\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\'\n\x0bunreachable\x18\x03 \x01(\x0b\x32\x12.sns.v1.ServerInfo\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\"\x0e\n\x0cTableRequest\"f\n\nTableReply\x12\n\n\x02vm\x18\x01 \x01(\t\x12\x14\n\x0c\x61vailable_vm\x18\x02 \x01(\t\x12#\n\x07servers\x18\x03 \x03(\x0b\x32\x12.sns.v1.ServerInfo\x12\x11\n\tuptime_ms\x18\x04 \x01(\x04\x32\x98\x02\n\x06Router\x12<\n\x0eRegisterServer\x12\x12.sns.v1.ServerInfo\x1a\x16.sns.v1.KeepAliveReply\x12\x34\n\x07\x43onnect\x12\x15.sns.v1.ClientConnect\x1a\x12.sns.v1.ServerInfo\x12\x33\n\x05\x43rash\x12\x12.sns.v1.ServerInfo\x1a\x16.sns.v1.KeepAliveReply\x12\x32\n\x08\x45xchange\x12\x12.sns.v1.TableReply\x1a\x12.sns.v1.TableReply\x12\x31\n\x05Table\x12\x14.sns.v1.TableRequest\x1a\x12.sns.v1.TableReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13sns/v1/router.proto\x12\x06sns.v1\x1a\x13sns/v1/server.proto\"\x90\x01\n\rClientConnect\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\'\n\x0bunreachable\x18\x03 \x01(\x0b\x32\x12.sns.v1.ServerInfo\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\x12 \n\x04\x66ull\x18\x05 \x03(\x0b\x32\x12.sns.v1.ServerInfo\"\x0e\n\x0cTableRequest\"f\n\nTableReply\x12\n\n\x02vm\x18\x01 \x01(\t\x12\x14\n\x0c\x61vailable_vm\x18\x02 \x01(\t\x12#\n\x07servers\x18\x03 \x03(\x0b\x32\x12.sns.v1.ServerInfo\x12\x11\n\tuptime_ms\x18\x04 \x01(\x04\x32\x98\x02\n\x06Router\x12<\n\x0eRegisterServer\x12\x12.sns.v1.ServerInfo\x1a\x16.sns.v1.KeepAliveReply\x12\x34\n\x07\x43onnect\x12\x15.sns.v1.ClientConnect\x1a\x12.sns.v1.ServerInfo\x12\x33\n\x05\x43rash\x12\x12.sns.v1.ServerInfo\x1a\x16.sns.v1.KeepAliveReply\x12\x32\n\x08\x45xchange\x12\x12.sns.v1.TableReply\x1a\x12.sns.v1.TableReply\x12\x31\n\x05Table\x12\x14.sns.v1.TableRequest\x1a\x12.sns.v1.TableReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'snsnode.rpc.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLIENTCONNECT']._serialized_start=52
-  _globals['_CLIENTCONNECT']._serialized_end=162
-  _globals['_TABLEREQUEST']._serialized_start=164
-  _globals['_TABLEREQUEST']._serialized_end=178
-  _globals['_TABLEREPLY']._serialized_start=180
-  _globals['_TABLEREPLY']._serialized_end=282
-  _globals['_ROUTER']._serialized_start=285
-  _globals['_ROUTER']._serialized_end=565
+  _globals['_CLIENTCONNECT']._serialized_start=53
+  _globals['_CLIENTCONNECT']._serialized_end=197
+  _globals['_TABLEREQUEST']._serialized_start=199
+  _globals['_TABLEREQUEST']._serialized_end=213
+  _globals['_TABLEREPLY']._serialized_start=215
+  _globals['_TABLEREPLY']._serialized_end=317
+  _globals['_ROUTER']._serialized_start=320
+  _globals['_ROUTER']._serialized_end=600
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,7 @@ class ClientConnect(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     UNREACHABLE_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     username: _builtins.str
     client_id: _builtins.str
     wait_ms: _builtins.int
@@ -35,6 +36,10 @@ class ClientConnect(_message.Message):
     def unreachable(self) -> _server_pb2.ServerInfo:
         """the server this client was given and could not reach"""
 
+    @_builtins.property
+    def full(self) -> _containers.RepeatedCompositeFieldContainer[_server_pb2.ServerInfo]:
+        """the servers that had no room for this client; another is given where there is one"""
+
     def __init__(
         self,
         *,
@@ -42,10 +47,11 @@ class ClientConnect(_message.Message):
         client_id: _builtins.str = ...,
         unreachable: _server_pb2.ServerInfo | None = ...,
         wait_ms: _builtins.int = ...,
+        full: _abc.Iterable[_server_pb2.ServerInfo] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unreachable", b"unreachable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "unreachable", b"unreachable", "username", b"username", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "full", b"full", "unreachable", b"unreachable", "username", b"username", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from snsnode.base.errors import Exhausted, NotFound, SnsError, Unavailable
+from snsnode.base.errors import Exhausted, Full, NotFound, SnsError, Unavailable
 from snsnode.base.ids import RequestId, UserName, parse_request_id, parse_text, parse_username, shown
 from snsnode.rpc import social_pb2, social_pb2_grpc
 from snsnode.social import replies as reply
@@ -21,6 +21,7 @@ from snsnode.social.hub import Hub
 from snsnode.social.sessions import LEASE_S, ClientSession, Sessions, Stream, keep_leases
 from snsnode.social.timeline import Timeline
 from snsnode.store.protocol import Posted, Store
+from snsnode.transport.admission import address_of
 
 ADMITTING_MAX = 2048  # logins and logouts in flight: half of what may wait for the store
 DRAIN_WITHIN_S = 1.5  # a stream whose reader reads nothing is left to the server's own grace
@@ -88,17 +89,18 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
         login = requests.login(request.caller)
         if self._leaving:
             raise _leaving()
-        self._sessions.admit(login)
-        try:
-            with self._fence.watched():
-                resumed = await self._store.login(login, LEASE_S)
-        except Exhausted:
-            # Reads go on where nothing can be written. The name is granted at this server alone; the next renewal
-            # that the store takes confirms it, or finds that it is somebody else's and ends the login.
-            if self._sessions.is_taken(login):
-                raise
-            resumed = False
-        self._sessions.add(login, time.monotonic())
+        address = address_of(context.peer())
+        with self._sessions.room_for(login, address, time.monotonic()):
+            try:
+                with self._fence.watched():
+                    resumed = await self._store.login(login, LEASE_S)
+            except Exhausted:
+                # Reads go on where nothing can be written. The name is granted at this server alone; the next
+                # renewal that the store takes confirms it, or finds that it is somebody else's and ends the login.
+                if self._sessions.is_taken(login):
+                    raise
+                resumed = False
+            self._sessions.add(login, time.monotonic(), address)
         self._logins += 1
         return social_pb2.LoginReply(lease_ms=LEASE_MS, resumed=resumed)
 
@@ -249,10 +251,10 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
         """Note a call of somebody who need not be logged in, and so is held to no limit of a login's own.
 
         Raises:
-            Unavailable: ``ADMITTING_MAX`` are in flight; the rest of the store's queue is for those who are in.
+            Full: ``ADMITTING_MAX`` are in flight; the rest of the store's queue is for those who are in.
         """
         if self._admissions >= ADMITTING_MAX:
-            raise Unavailable(f"cannot log in or out: {ADMITTING_MAX} do already; try again in a moment")
+            raise Full(f"cannot log in or out: {ADMITTING_MAX} do already; try again in a moment")
         self._admissions += 1
         self._answering()
 

@@ -7,11 +7,13 @@ client is forgotten ``LEASE_S`` after its last renewal, which is at most ``RENEW
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from snsnode.base.errors import AlreadyDone, Exhausted, Fenced, SessionLost, SnsError
+from snsnode.base.errors import AlreadyDone, Exhausted, Fenced, Full, SessionLost, SnsError
 from snsnode.base.ids import UserName
 from snsnode.social.fence import Fence
 from snsnode.social.outage import Outage
@@ -20,6 +22,10 @@ from snsnode.store.protocol import Login, Store
 LEASE_S = 4.0
 RENEW_EVERY_S = 1.0
 SESSIONS_MAX = 10_000
+OF_ONE_ADDRESS_MAX = 1_000  # logins from one address, but for loopback
+# Where the server is full, a login that has opened no stream and made no call for so long makes room for another.
+LEFT_S = 1.0
+SWEEP_EVERY_S = 0.1
 TIMELINES_MAX = 8  # of one login; more is a client that forgets to close them
 # Of one login, in flight: a quarter of what the store lets wait, so that no one login can take all of that.
 CALLS_MAX = 1024
@@ -51,6 +57,7 @@ class ClientSession:
     left: bool = False  # its streams have ended and it was not used since: it moved, logged out or died
     timelines: list[Stream] = field(default_factory=list)
     calls: int = 0  # in flight
+    address: str | None = None  # None: of this machine, which has no bound of its own
 
     def streams(self) -> Iterator[Stream]:
         """Yield what is open."""
@@ -64,6 +71,9 @@ class Sessions:
 
     def __init__(self) -> None:
         self._by_name: dict[UserName, ClientSession] = {}
+        self._of_address: Counter[str] = Counter()  # logins, and those that are coming
+        self._coming = 0  # logins that the store has not answered
+        self._swept_s = float("-inf")
         self._leaving = False
 
     def __len__(self) -> int:
@@ -81,15 +91,32 @@ class Sessions:
             if session.link is not None:
                 session.link.tell(on)
 
-    def admit(self, login: Login) -> None:
-        """Check that there is room for one more.
+    @contextmanager
+    def room_for(self, login: Login, address: str | None, now_s: float) -> Iterator[None]:
+        """Keep room for a login while the store is asked, in which time others come, too.
 
         Raises:
-            Exhausted: there is not.
+            Full: there is none.
         """
-        if login.username not in self._by_name and len(self) >= SESSIONS_MAX:
-            raise Exhausted(
-                f"cannot log in {login.username}: this server has {SESSIONS_MAX} clients, its limit; try later"
+        if login.username not in self._by_name:
+            self._check_room(login, address, now_s)
+        self._coming += 1  # one that is here may be gone by then, and its room another's
+        self._count(address, 1)
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._count(address, -1)
+
+    def _check_room(self, login: Login, address: str | None, now_s: float) -> None:
+        if len(self) + self._coming >= SESSIONS_MAX:
+            self._sweep(now_s)
+        if len(self) + self._coming >= SESSIONS_MAX:
+            raise Full(f"cannot log in {login.username}: this server has {SESSIONS_MAX} clients, its limit")
+        if address is not None and self._of_address[address] >= OF_ONE_ADDRESS_MAX:
+            raise Full(
+                f"cannot log in {login.username}: {OF_ONE_ADDRESS_MAX} clients of your address are logged in, the "
+                "limit of one address"
             )
 
     def is_taken(self, login: Login) -> bool:
@@ -97,7 +124,7 @@ class Sessions:
         known = self._by_name.get(login.username)
         return known is not None and known.login != login
 
-    def add(self, login: Login, now_s: float) -> None:
+    def add(self, login: Login, now_s: float, address: str | None = None) -> None:
         """Note a login that the store granted at ``now_s``; another client of that name lost it."""
         known = self._by_name.get(login.username)
         if known is not None and known.login == login:
@@ -105,8 +132,10 @@ class Sessions:
             known.left = False
             return
         if known is not None:
+            self._forget(known)
             self._end(known)
-        self._by_name[login.username] = ClientSession(login, now_s, now_s)
+        self._by_name[login.username] = ClientSession(login, now_s, now_s, address=address)
+        self._count(address, 1)
 
     def use(self, login: Login, now_s: float) -> ClientSession:
         """Return the session of a caller, and keep it alive.
@@ -169,7 +198,7 @@ class Sessions:
         """Forget a login and end its streams."""
         session = self._by_name.get(login.username)
         if session is not None and session.login == login:
-            del self._by_name[login.username]
+            self._forget(session)
             self._end(session)
 
     def to_renew(self) -> tuple[Login, ...]:
@@ -194,9 +223,29 @@ class Sessions:
 
     def drop_idle(self, now_s: float) -> None:
         """Forget those without a stream that were not used for ``LEASE_S``: their clients left or died."""
+        self._drop_unused(now_s, LEASE_S)
+
+    def _sweep(self, now_s: float) -> None:
+        """Make room, at the cost of those that seem to have left; not at every login of a flood."""
+        if now_s - self._swept_s >= SWEEP_EVERY_S:
+            self._swept_s = now_s
+            self._drop_unused(now_s, LEFT_S)
+
+    def _drop_unused(self, now_s: float, for_s: float) -> None:
         for session in tuple(self._by_name.values()):
-            if session.link is None and not session.timelines and now_s - session.used_s > LEASE_S:
-                del self._by_name[session.login.username]
+            held = session.link is not None or session.timelines or session.calls
+            if not held and now_s - session.used_s > for_s:
+                self._forget(session)
+
+    def _forget(self, session: ClientSession) -> None:
+        del self._by_name[session.login.username]
+        self._count(session.address, -1)
+
+    def _count(self, address: str | None, by: int) -> None:
+        if address is not None:
+            self._of_address[address] += by
+            if not self._of_address[address]:
+                del self._of_address[address]
 
     def _end(self, session: ClientSession) -> None:
         for stream in tuple(session.streams()):

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from snsnode.base.errors import Exhausted, Fenced, SessionLost, SnsError, StoreFailed, Unavailable
+from snsnode.base.errors import Fenced, Full, SessionLost, SnsError, StoreFailed, Unavailable
 from snsnode.pair.machine import Cause
 from snsnode.social.sessions import LEASE_S, SESSIONS_MAX
 from tests.simulation import delays
@@ -188,7 +188,7 @@ class Master(Process):
         if self.leaving.over:
             call.refuse(Unavailable("this server leaves"))
         elif username not in self.sessions and len(self.sessions) >= SESSIONS_MAX:
-            call.refuse(Exhausted(f"this server has {SESSIONS_MAX} clients"))
+            call.refuse(Full(f"this server has {SESSIONS_MAX} clients"))
         else:
             self._write(call, lambda: self, lambda _: self._use(username))
 

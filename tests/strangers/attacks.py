@@ -151,8 +151,8 @@ async def passing_names(attack: Attack) -> None:
             except grpc.aio.AioRpcError as error:
                 attack.seen[error.code().name] += 1
 
+        attack.ready()
         await _in_parts(attack, one)
-        await attack.rest()
 
 
 async def rubbish(attack: Attack) -> None:

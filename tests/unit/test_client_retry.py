@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import grpc
 import pytest
 
 from snsnode.base.errors import (
@@ -9,6 +10,7 @@ from snsnode.base.errors import (
     DeadlineExceeded,
     Exhausted,
     Fenced,
+    Full,
     InvalidInput,
     NotFound,
     SessionLost,
@@ -39,12 +41,21 @@ from snsnode.client.moves import (
     Wanted,
 )
 from snsnode.client.rounds import HEDGE_S, LOGIN_TIMEOUT_S, STEADY_S, Phase, State
+from snsnode.transport.status import from_rpc
 
 A = Server("vm2", "127.0.0.1", 3020, 4)
 A_AGAIN = Server("vm2", "127.0.0.1", 3020, 5)
 B = Server("vm3", "127.0.0.1", 3030, 1)
 ONE = ("127.0.0.1:3010",)
 TWO = ("127.0.0.1:3010", "127.0.0.1:3011")
+
+
+CROWDED = grpc.aio.AioRpcError(  # as gRPC itself says it, without our code
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.aio.Metadata(),
+    grpc.aio.Metadata(),
+    details="Concurrent RPC limit exceeded!",
+)
 
 
 def after(state: State, *events: Happened, now: float = 0.0, unit: float = 0.5) -> tuple[State, list[Action]]:
@@ -177,6 +188,30 @@ def test_refused_login_ends_the_search_for_everybody(error: SnsError) -> None:
     assert state.phase is Phase.IDLE
     _, actions = after(state, Wanted())
     assert actions[0] == Ask(0, A)
+
+
+@pytest.mark.parametrize("error", [Full("no room"), from_rpc(CROWDED)])
+def test_full_server_is_not_blamed_and_routers_are_asked_for_another(error: SnsError) -> None:
+    state, actions = after(State(ONE), Wanted(), Answered(0, A), EnterFailed(A, error))
+    assert kinds(actions) == [Wake]
+    state, actions = after(state, Tick())
+    assert actions == [Ask(0, None, (A,))]
+    state, actions = after(state, Answered(0, B))
+    assert state.entering == B
+    state, _ = after(state, EnterFailed(B, error), Tick())
+    assert state.full == (A, B)
+    state, _ = after(state, Answered(0, A), LoggedIn(A))
+    assert (state.phase, state.full) == (Phase.READY, ())
+
+
+def test_link_whose_server_is_full_is_left_without_blame() -> None:
+    _, actions = after(ready(), Lost(Full("no room")), now=10.0)
+    assert actions[:2] == [Drop(), Ask(0, None, (A,))]
+
+
+def test_call_that_finds_no_room_is_repeated_elsewhere() -> None:
+    verdict = judge(Attempts(until=10.0), Full("no room"), 0.0, 0.5)
+    assert (verdict.lost, verdict.final, verdict.pause_s) == (True, False, 0.0)
 
 
 def test_lost_session_is_logged_in_again_at_the_same_server() -> None:

@@ -52,7 +52,6 @@ LOOKS: dict[str, Callable[[VmDir], Any]] = {
     "shutdown": intent.is_shutting_down,
     "epoch": epoch.read,
     "budget": budget.read,
-    "withdraw": lambda vm_dir: budget.withdraw(vm_dir, RULE, "master", 0.5),
 }
 
 

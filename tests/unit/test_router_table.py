@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from typing import Literal
+
+import pytest
+
 from snsnode.base.ids import Epoch, VmName
 from snsnode.node.config import Endpoint
 from snsnode.router.table import (
@@ -16,6 +20,26 @@ from snsnode.router.table import (
     register,
 )
 from tests.table_rig import LEASE_S, MEMBERS, A, B, C, Router, table
+
+
+@pytest.mark.parametrize("selection", ["single", "spread"])
+def test_who_found_one_full_is_given_another_that_is_fit_and_else_the_same(
+    selection: Literal["single", "spread"],
+) -> None:
+    router = Router(selection)
+    for vm in (A, B, C):
+        router.register(vm, leaving=vm == C)
+
+    def given(*full: VmName) -> VmName:
+        server = router.table.offer(router.now_s, frozenset(full))
+        assert server is not None
+        return server.vm
+
+    assert given() == given(C) == A
+    assert given(A) == B
+    assert given(A, B) == A
+    if selection == "single":
+        assert router.table.available == A  # for everybody else nothing has changed
 
 
 def test_an_empty_table_offers_nobody() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snsnode.base.errors import AlreadyDone, Exhausted, SessionLost, SnsError
+from snsnode.base.errors import AlreadyDone, Exhausted, Full, SessionLost, SnsError
 from snsnode.base.ids import ClientId, UserName
 from snsnode.social import sessions as module
 from snsnode.social.sessions import LEASE_S, TIMELINES_MAX, Sessions
@@ -11,6 +11,7 @@ from snsnode.store.protocol import Login
 ANN = Login(UserName("ann"), ClientId("a1"))
 ANN_ELSEWHERE = Login(UserName("ann"), ClientId("a2"))
 BOB = Login(UserName("bob"), ClientId("b1"))
+CAT = Login(UserName("cat"), ClientId("c1"))
 
 
 class Stream:
@@ -155,9 +156,52 @@ def test_logout_ends_streams_of_this_client_only() -> None:
 def test_full_server_takes_no_new_client_but_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SESSIONS_MAX", 1)
     sessions = logged_in(ANN)
-    sessions.admit(ANN)
-    with pytest.raises(Exhausted, match="1 clients, its limit"):
-        sessions.admit(BOB)
+    with sessions.room_for(ANN, None, 0.0):
+        pass
+    with pytest.raises(Full, match="1 clients, its limit"), sessions.room_for(BOB, None, 0.0):
+        pass
+
+
+def test_logins_that_the_store_has_not_answered_take_room_and_give_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SESSIONS_MAX", 2)
+    sessions = logged_in(ANN)
+    with sessions.room_for(BOB, None, 0.0), pytest.raises(Full), sessions.room_for(CAT, None, 0.0):
+        pass
+    with sessions.room_for(CAT, None, 0.0):
+        sessions.add(CAT, 0.0)
+    with pytest.raises(Full), sessions.room_for(BOB, None, 0.0):
+        pass
+
+
+def test_names_that_never_come_back_make_room_and_those_that_are_held_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SESSIONS_MAX", 2)
+    sessions = logged_in(ANN, BOB)
+    sessions.open_link(sessions.use(ANN, 0.0), Stream())
+    with pytest.raises(Full), sessions.room_for(CAT, None, module.LEFT_S):
+        pass
+    with sessions.room_for(CAT, None, 2 * module.LEFT_S):
+        sessions.add(CAT, 2 * module.LEFT_S)
+    assert len(sessions) == 2
+    sessions.use(ANN, 2 * module.LEFT_S)
+    with pytest.raises(SessionLost):
+        sessions.use(BOB, 2 * module.LEFT_S)
+
+
+def test_one_address_has_so_many_logins_and_gets_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OF_ONE_ADDRESS_MAX", 1)
+    sessions, address = Sessions(), "192.0.2.1"
+    for _ in range(3):
+        with sessions.room_for(ANN, address, 0.0):
+            sessions.add(ANN, 0.0, address)
+        with pytest.raises(Full, match="of your address"), sessions.room_for(BOB, address, 0.0):
+            pass
+        with sessions.room_for(BOB, "192.0.2.2", 0.0):
+            pass
+        sessions.remove(ANN)
 
 
 def test_all_are_told_that_the_server_leaves_and_that_it_stays() -> None:
