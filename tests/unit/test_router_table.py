@@ -1,11 +1,7 @@
 """The router's table, event by event: epochs never fall (R1), the choice is sticky (R2), the spec counts (R7)."""
 
 from dataclasses import replace
-from typing import Any
-
-import pytest
-
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
