@@ -225,6 +225,10 @@ _OF_ITSELF: dict[str, Callable[[Sequence[Entry], int], str]] = {
     "rescue": _rescue,
     "slave-launch": lambda entries, index: f"{_cause(entries[index])}; the {_self(entries[index])} launched one",
     "first-launch": lambda entries, index: f"{_cause(entries[index])}; supervisord launched its slave anew",
+    "outgrown": lambda entries, index: (
+        f"{_self(entries[index])} has {entries[index].fields.get('used_mib')} MiB, more than limits.memory: it "
+        "ends in good order, and the next one is launched"
+    ),
     "moved": lambda entries, index: _TOLD_ELSEWHERE,  # told by "draining"
     "drained": lambda entries, index: "an operator drained the server: its clients are sent to others",
     "undrained": lambda entries, index: "an operator let clients come to the server again",

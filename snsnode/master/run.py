@@ -23,6 +23,7 @@ from snsnode.node.progress import Progress
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
 from snsnode.pair.machine import Cause, Rules
+from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.pair.routers import Routers
@@ -177,11 +178,20 @@ class _Master:
                 ("claim", self._claim_later()),
                 ("fence", self._end_when_fenced()),
                 ("leaving", self._leaving.run()),
+                ("memory", MemoryGuard(self._vm_dir, "master", self._journal, self._may_end, stop).run()),
             )
             await self._drain(server)
             await self._rising.close()
             for line in lines:
                 line.cancel()
+
+    async def _may_end(self) -> bool:
+        """Tell whether a router has another server for our clients; it keeps them for us until we end, or stay."""
+        await self._registration.leave()
+        if self._registration.may_move:
+            return True
+        await self._registration.stay()
+        return False
 
     async def _drain(self, server: Server) -> None:
         """Leave without a failed call: no new clients, those here moved, what is in flight answered.

@@ -9,6 +9,7 @@ from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
+from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.router.probe import answers
@@ -53,9 +54,19 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
             ("keep", keep_role(vm_dir, lock, stop)),
             ("config", follow_config(vm_dir, spec.update)),
             ("spec", spec.follow(service.update)),
+            ("memory", MemoryGuard(vm_dir, "router", journal, _may_end, stop).run()),
         )
         health.set(False)
         journal.write("router-ended", cause="asked to stop")
     finally:
         await server.stop(GRACE_S if stop.is_set() else None)
         lock.withdraw()
+
+
+async def _may_end() -> bool:
+    """Let even an only router end: supervisord launches it again within a second or two.
+
+    Clients keep their servers meanwhile, and masters register anew at once. To go on would end in the kernel's
+    hands.
+    """
+    return True

@@ -17,6 +17,7 @@ from snsnode.node.shortage import lacks_descriptors
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
 from snsnode.pair.machine import Cause, Phase, Rules
+from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.pair.routers import Router, Routers, report_crash
@@ -84,6 +85,7 @@ class _Slave:
                 ("progress", beat.move(self._progress)),
                 ("watch", self._watch.run()),
                 ("keep", keep_role(self._vm_dir, self._lock, stop)),
+                ("memory", MemoryGuard(self._vm_dir, "slave", self._journal, self._may_end, stop).run()),
                 ("routers", self._routers.run()),
                 ("config", follow_config(self._vm_dir, lambda new: self._routers.update(new.routers))),
             ]
@@ -95,6 +97,10 @@ class _Slave:
             await server.stop(None)
             await self._channel.close()
             (self._vm_dir.run / "slave.sock").unlink(missing_ok=True)
+
+    async def _may_end(self) -> bool:
+        """Tell whether there is a master, which launches the next slave."""
+        return self._watch.phase is Phase.UP
 
     # --- what the watch asks of us -------------------------------------------------------------------------
 

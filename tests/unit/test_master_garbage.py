@@ -44,3 +44,16 @@ async def test_old_cycles_go_with_the_full_collection(monkeypatch: pytest.Monkey
     await eventually_async(lambda: old() is None, within_s=15.0)
     task.cancel()
     await asyncio.wait((task,))
+
+
+async def test_a_full_collection_waits_while_there_is_much_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "FULL_EVERY_S", 0.05)
+    monkeypatch.setattr(garbage, "FULL_OBJECTS_MAX", 0)
+    old = cycle()
+    task = asyncio.create_task(garbage.collect_rarely())
+    await asyncio.sleep(0.2)
+    assert old() is not None
+    monkeypatch.setattr(garbage, "FULL_OBJECTS_MAX", 10**9)
+    await eventually_async(lambda: old() is None, within_s=15.0)
+    task.cancel()
+    await asyncio.wait((task,))

@@ -1,0 +1,114 @@
+"""A role that has outgrown its memory ends once, where it can be spared, and says so."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from snsnode.node import cluster
+from snsnode.node.paths import VmDir
+from snsnode.observe import journal
+from snsnode.observe.journal import Journal
+from snsnode.pair import memory
+from snsnode.pair.memory import MemoryGuard
+from tests.eventually import eventually_async
+from tests.shortage import no_descriptors
+
+
+@pytest.fixture
+def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VmDir:
+    monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.005)
+    monkeypatch.setattr(memory, "ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(cluster, "MEMORY_MIN_BYTES", 1)
+    made = VmDir(tmp_path)
+    made.make()
+    return made
+
+
+def limited(vm_dir: VmDir, limit_bytes: int) -> None:
+    text = cluster.to_json(cluster.ClusterFile("local", limits=cluster.Limits(limit_bytes)))
+    (vm_dir.path / cluster.FILENAME).write_text(text)
+
+
+async def ends(vm_dir: VmDir, role: str = "master", *, spared: bool = True, asks: int = 3) -> bool:
+    """Tell whether a guard ends its role, at its first ``asks`` questions or looks."""
+    stop, asked = asyncio.Event(), 0
+
+    async def may_end() -> bool:
+        nonlocal asked
+        asked += 1
+        return spared
+
+    guard = MemoryGuard(vm_dir, role, Journal(vm_dir.journal, "vm2", role), may_end, stop)
+    task = asyncio.create_task(guard.run())
+    try:
+        if spared:
+            async with asyncio.timeout(0.3):
+                await stop.wait()
+        else:
+            await eventually_async(lambda: asked >= asks, within_s=10.0)
+        return stop.is_set()
+    except TimeoutError:
+        return False
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_a_role_that_has_outgrown_its_limit_ends_once_in_ten_minutes(
+    vm_dir: VmDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(vm_dir, cluster.MEMORY_MAX_BYTES)
+    assert not await ends(vm_dir)
+    monkeypatch.setattr(cluster, "MEMORY_DEFAULT_BYTES", 1)
+    (vm_dir.path / cluster.FILENAME).unlink()
+    assert await ends(vm_dir)
+    assert not await ends(vm_dir)  # the next incarnation
+    assert await ends(vm_dir, "slave")  # each role for itself
+    monkeypatch.setattr(memory, "AGAIN_AFTER_S", 0.0)
+    assert await ends(vm_dir)
+    entries = [entry for entry in journal.read(vm_dir.journal) if entry.event == "outgrown"]
+    assert [entry.role for entry in entries] == ["master", "slave", "master"]
+
+
+async def test_a_role_that_cannot_be_spared_goes_on(vm_dir: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MEMORY_DEFAULT_BYTES", 1)
+    assert not await ends(vm_dir, spared=False)
+    assert await ends(vm_dir)  # nothing was spent
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"x" * 100_000, b"boot nan"])
+async def test_a_damaged_note_is_replaced_and_costs_one_wait(
+    content: bytes, vm_dir: VmDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "MEMORY_DEFAULT_BYTES", 1)
+    (vm_dir.run / "master.outgrown").write_bytes(content)
+    await ends(vm_dir)
+    assert len((vm_dir.run / "master.outgrown").read_text().split()) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+async def test_where_it_cannot_be_noted_nobody_ends(vm_dir: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MEMORY_DEFAULT_BYTES", 1)
+    vm_dir.run.chmod(0o500)
+    assert not await ends(vm_dir)
+
+
+async def test_without_a_descriptor_nobody_ends(vm_dir: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MEMORY_DEFAULT_BYTES", 1)
+    stop = asyncio.Event()
+
+    async def may_end() -> bool:
+        return True
+
+    guard = MemoryGuard(vm_dir, "master", Journal(vm_dir.journal, "vm2", "master"), may_end, stop)
+    task = asyncio.create_task(guard.run())
+    await asyncio.sleep(0)
+    with no_descriptors():
+        await asyncio.sleep(0.1)
+        assert not stop.is_set() and not task.done()
+    async with asyncio.timeout(10.0):
+        await stop.wait()
+    task.cancel()
+    await asyncio.wait((task,))
