@@ -1,0 +1,85 @@
+"""Strangers flood a real cluster: nobody dies of it, newcomers are served, and the log keeps its history."""
+
+import asyncio
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from snsnode.client import Client
+from tests.cluster import Cluster, running
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+DESCRIPTORS = 2048
+NEWCOMERS = 5
+LINES_MAX = 100  # in a role's log, whatever strangers do for some seconds
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # Without a spare: the masters inherit the limit of the slaves that launch them.
+    with running(servers=2, spare=False, keepalive="{interval: 1s, timeout: 1s, silence: 3s}") as started:
+        for vm in started.server_vms:
+            resource.prlimit(started.pid(vm, "slave"), resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+            old = started.signal(vm, "master", signal.SIGKILL)
+            started.await_role(vm, "master", within_s=30, other_than=old.pid)
+        eventually(lambda: started.ctl("status", code=None).returncode == 0, within_s=30)
+        yield started
+
+
+def everybody(cluster: Cluster) -> dict[str, int]:
+    pids = {f"{vm} {role}": cluster.pid(vm, role) for vm in cluster.server_vms for role in ("slave", "master")}
+    return pids | {"router": cluster.pid(cluster.router_vm, "router")}
+
+
+@asynccontextmanager
+async def stranger(kind: str, target: str, number: int) -> AsyncIterator[None]:
+    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", "--seconds=60"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def newcomers_are_served(cluster: Cluster, crowd: str) -> None:
+    for number in range(NEWCOMERS):
+        async with Client(cluster.router_targets, f"{crowd}{number}") as newcomer:
+            await newcomer.post("hello")
+            await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("connections", 1000), ("watches", 2000), ("half-calls", 2000), ("rubbish", 20_000)]
+)
+@pytest.mark.parametrize("whom", ["server", "router"])
+async def test_a_flood_ends_nobody_and_newcomers_are_served(
+    kind: str, number: int, whom: str, cluster: Cluster
+) -> None:
+    if (kind, whom) == ("connections", "router"):
+        pytest.skip("an only router has no other: a flood of connections saturates it")
+    vm = cluster.await_available() if whom == "server" else cluster.router_vm
+    before, sizes = everybody(cluster), _lines(cluster)
+    async with stranger(kind, f"127.0.0.1:{cluster.ports[vm]}", number):
+        await newcomers_are_served(cluster, f"{whom}-{kind}-")
+        told = await asyncio.to_thread(cluster.status_json)
+    await newcomers_are_served(cluster, f"{whom}-{kind}-after-")
+    assert everybody(cluster) == before
+    assert {server["master"]["pid"] for server in told["servers"]} <= set(before.values())
+    assert all(now - sizes[log] < LINES_MAX for log, now in _lines(cluster).items())
+    assert "Traceback" not in "".join(log.read_text() for log in sizes)
+
+
+def _lines(cluster: Cluster) -> dict[Path, int]:
+    return {log: log.read_text().count("\n") for log in cluster.home.glob("*/log/*.log")}
