@@ -1,6 +1,7 @@
 """Strangers flood a real cluster: nobody dies of it, newcomers are served, and the log keeps its history."""
 
 import asyncio
+import re
 import resource
 import signal
 import subprocess
@@ -12,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from snsnode.client import Client
+from snsnode.observe.journal import read
 from tests.cluster import Cluster, running
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_async
 
 pytestmark = pytest.mark.integration
 
 DESCRIPTORS = 2048
 NEWCOMERS = 5
+OURS = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (INFO|WARNING|ERROR|CRITICAL) (router|slave|master) ")
 LINES_MAX = 100  # in a role's log, whatever strangers do for some seconds
 
 
@@ -61,14 +64,20 @@ async def newcomers_are_served(cluster: Cluster, crowd: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"), [("connections", 1000), ("watches", 2000), ("half-calls", 2000), ("rubbish", 20_000)]
+    ("whom", "kind", "number"),
+    [
+        ("server", "connections", 1000),  # an only router has no other: such a flood saturates it
+        ("server", "watches", 2000),
+        ("server", "half-calls", 2000),
+        ("server", "rubbish", 20_000),
+        ("router", "watches", 2000),
+        ("router", "half-calls", 2000),
+        ("router", "rubbish", 20_000),
+    ],
 )
-@pytest.mark.parametrize("whom", ["server", "router"])
 async def test_a_flood_ends_nobody_and_newcomers_are_served(
-    kind: str, number: int, whom: str, cluster: Cluster
+    whom: str, kind: str, number: int, cluster: Cluster
 ) -> None:
-    if (kind, whom) == ("connections", "router"):
-        pytest.skip("an only router has no other: a flood of connections saturates it")
     vm = cluster.await_available() if whom == "server" else cluster.router_vm
     before, sizes = everybody(cluster), _lines(cluster)
     async with stranger(kind, f"127.0.0.1:{cluster.ports[vm]}", number):
@@ -83,3 +92,34 @@ async def test_a_flood_ends_nobody_and_newcomers_are_served(
 
 def _lines(cluster: Cluster) -> dict[Path, int]:
     return {log: log.read_text().count("\n") for log in cluster.home.glob("*/log/*.log")}
+
+
+def test_a_planned_end_leaves_lines_of_ours_only(cluster: Cluster) -> None:
+    vm = cluster.await_available()
+    cluster.ctl("stop", "master", "--vm", vm)
+    cluster.ctl("start", "master", "--vm", vm)
+    foreign = [
+        line
+        for log in cluster.home.glob("*/log/*.log")
+        if log.name != "supervisord.log"
+        for line in log.read_text().splitlines()
+        if not OURS.match(line)
+    ]
+    assert not foreign
+
+
+async def test_a_server_that_has_outgrown_its_memory_is_replaced_in_good_order() -> None:
+    with running(servers=2, spare=False, more="limits: {memory: 64MiB}") as cluster:
+        vm = await asyncio.to_thread(cluster.await_available)
+        before = {server: cluster.pid(server, "master") for server in cluster.server_vms}
+        async with stranger("names", f"127.0.0.1:{cluster.ports[vm]}", 5000):
+            await eventually_async(lambda: _outgrown(cluster, vm) == 1, within_s=40)
+            await newcomers_are_served(cluster, "newcomer")
+        await asyncio.to_thread(cluster.await_role, vm, "master", 30, other_than=before.pop(vm))
+        for other, pid in before.items():
+            assert cluster.pid(other, "master") == pid
+        assert _outgrown(cluster, vm) == 1
+
+
+def _outgrown(cluster: Cluster, vm: str) -> int:
+    return sum(entry.event == "outgrown" and entry.role == "master" for entry in read(cluster.vm_dir(vm).journal))
