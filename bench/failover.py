@@ -37,6 +37,7 @@ from figures import summary
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the crowd and the network are the tests' own
 
 from snsnode.base.errors import SnsError
+from snsnode.base.signals import exit_on_signals
 from snsnode.client import Client
 from snsnode.rpc import router_pb2, router_pb2_grpc, server_pb2
 from snsnode.transport.channels import call, open_channel
@@ -411,4 +412,5 @@ def _row(name: str, row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_signals():  # what it started is ended, too
+        main()

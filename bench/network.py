@@ -19,6 +19,7 @@ from figures import summary
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the network is the tests' own
 
+from snsnode.base.signals import exit_on_signals
 from tests.network.agent import Agent
 from tests.network.callers import Callers
 from tests.network.cluster import AS_SHIPPED, joined
@@ -85,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_signals():  # what it started is ended, too
+        main()

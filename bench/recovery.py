@@ -27,6 +27,7 @@ from typing import TextIO
 from cluster import BenchCluster
 from figures import summary
 
+from snsnode.base.signals import exit_on_signals
 from snsnode.client import Client
 
 SETTLE_S = 1.2  # between faults: a client backs off from a server that it loses within a second
@@ -289,4 +290,5 @@ def _print_row(name: str, row: dict[str, object], to: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_signals():  # what it started is ended, too
+        main()

@@ -18,6 +18,7 @@ import apsw
 from figures import Targets, show
 
 from snsnode.base.ids import ClientId, RequestId, UserName, new_request_id
+from snsnode.base.signals import exit_on_signals
 from snsnode.store.protocol import Login
 from snsnode.store.sqlite import SqliteStore
 from snsnode.store.sqlite_writer import BATCH_MAX
@@ -190,4 +191,5 @@ def middle(waits_ms: list[float], percent: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_signals():  # what it started is ended, too
+        main()

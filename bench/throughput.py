@@ -25,6 +25,7 @@ from cluster import BenchCluster
 from figures import Targets, show
 
 from snsnode.base.ids import new_request_id
+from snsnode.base.signals import exit_on_signals
 from snsnode.rpc import social_pb2 as pb
 from snsnode.rpc import social_pb2_grpc
 from snsnode.transport.channels import open_channel
@@ -337,4 +338,5 @@ async def _arrivals(timeline: Any, arrived: dict[str, asyncio.Future[float]]) ->
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_signals():  # what it started is ended, too
+        main()

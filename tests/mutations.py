@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from snsnode.base.signals import exit_on_signals
+
 ROOT = Path(__file__).resolve().parents[1]
 WITHIN_S = 300
 _COPIED = ("snsnode", "tests", "conf", "proto", "docs", "bench", "bin", "pyproject.toml", "setup.cfg", "README.md")
@@ -398,4 +400,5 @@ def failing(mutation: Mutation | None, tests: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exit_on_signals():  # what it started is ended, too
+        sys.exit(main())

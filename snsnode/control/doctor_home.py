@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import snsnode
+from snsnode import __version__
 from snsnode.base import aside, trust
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
@@ -15,7 +19,7 @@ from snsnode.control.supervisords import supervisords_of
 from snsnode.node import config as node_config
 from snsnode.node import intent
 from snsnode.node.config import RoleName
-from snsnode.node.lock import is_locked, live_holder, read_holder
+from snsnode.node.lock import Holder, is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
 from snsnode.render import disk, plan, readback, template
 from snsnode.supervisord.proxy import Supervisor
@@ -123,6 +127,25 @@ def _holders(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
             yield warn(f"{name} {role}", detail, "harmless: the next start replaces it")
         elif live is not None and live.config and role in ("router", "slave", "master"):
             yield from _outdated(name, role, vm_dir, live.config)
+        if live is not None and (finding := _old_code(name, role, live)) is not None:
+            yield finding
+
+
+def _old_code(name: VmName, role: str, live: Holder) -> Finding | None:
+    """Tell of a process that began before snsnode was installed as it is now."""
+    fix = f"run 'snsctl restart --vm {name}'"
+    if live.version not in ("", __version__):
+        return warn(f"{name} {role}", f"runs snsnode {live.version}, and {__version__} is installed", fix)
+    began_s = time.time() - live.identity.uptime_s
+    if began_s < _changed_s():
+        return warn(f"{name} {role}", "runs snsnode as it was before its files were changed", fix)
+    return None
+
+
+@cache
+def _changed_s() -> float:
+    """Return when the newest of the package's modules was written: by an installation, or an edit."""
+    return max(path.stat().st_mtime for path in Path(snsnode.__file__).parent.rglob("*.py"))
 
 
 def _outdated(name: VmName, role: str, vm_dir: VmDir, digest: str) -> Iterator[Finding]:

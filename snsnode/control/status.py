@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from snsnode import __version__
 from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
 from snsnode.control import names
@@ -117,7 +118,13 @@ def _answer(
             if question.shows(router.vm)
         ],
         servers=shown,
-        notes=[*question.notes, *_notes(question, said, here), *differ, *_server_notes(shown)],
+        notes=[
+            *question.notes,
+            *_notes(question, said, here),
+            *differ,
+            *_server_notes(shown),
+            *_version_notes(local),
+        ],
         routers_agree=not differ,
     )
 
@@ -265,7 +272,7 @@ def _process(visit: _Visit | None, role: RoleName) -> Process:
     if state_of(holder.identity) == "T":
         note = "frozen (SIGSTOP)"
     state = program.state if program is not None and program.pid == holder.identity.pid else "RUNNING"
-    return Process(holder.identity.pid, state, round(holder.uptime_s, 1), restarts, note)
+    return Process(holder.identity.pid, state, round(holder.uptime_s, 1), restarts, note, holder.version)
 
 
 def _notes(question: Question, said: "Sequence[RouterSaid | None]", visits: dict[VmName, _Visit]) -> list[str]:
@@ -312,6 +319,20 @@ def _life(word: "RouterSaid", server: VmName) -> str:
     if known is None:
         return "nothing"
     return f"epoch {known.epoch}, {'dead' if known.state == 'DOWN' else 'alive'}"
+
+
+def _version_notes(visits: "dict[VmName, _Visit]") -> list[str]:
+    """Name the roles that run another version than this command: the package was changed under them."""
+    found: dict[str, list[str]] = {}
+    for vm, visit in visits.items():
+        for role in ROLES:
+            version = _process(visit, role).version
+            if version not in ("", __version__):
+                found.setdefault(version, []).append(f"{vm} {role}")
+    return [
+        f"{', '.join(roles)} run snsnode {version}, and {__version__} is installed; 'snsctl restart' brings it"
+        for version, roles in found.items()
+    ]
 
 
 def _server_notes(servers: list[ServerStatus]) -> list[str]:

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snsnode import __version__
 from snsnode.base import aside, fields, reading
 from snsnode.base.errors import Held
 from snsnode.node.durable import write_record
@@ -35,6 +36,7 @@ class Holder:
     epoch: int = 0
     config: str = ""
     since_s: float = field(default=0.0, compare=False)
+    version: str = field(default="", compare=False)  # of snsnode; "" where it is too old to tell
 
     @property
     def uptime_s(self) -> float:
@@ -90,6 +92,7 @@ class RoleLock:
             "epoch": epoch,
             "config": config,
             "since_s": round(self._since_s, 2),
+            "version": __version__,
         }
         write_record(self._vm_dir.pid(self.name), f"{identity.pid}\n{json.dumps(rest)}\n", fsync=False)
 
@@ -246,4 +249,6 @@ def _read(path: Path) -> Holder:
         fields.text(more, "boot_id", 64),
     )
     since_s = fields.real(more, "since_s", 0, _SINCE_MAX_S) if "since_s" in more else 0.0
-    return Holder(identity, fields.whole(more, "epoch", 0, EPOCH_MAX), fields.text(more, "config", 64), since_s)
+    version = fields.text(more, "version", 64) if "version" in more else ""
+    epoch = fields.whole(more, "epoch", 0, EPOCH_MAX)
+    return Holder(identity, epoch, fields.text(more, "config", 64), since_s, version)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snsnode.base.signals import exit_on_signals
 from snsnode.node.process import is_alive, state_of
 from snsnode.observe.journal import read
 from tests.chaos import history
@@ -209,4 +210,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exit_on_signals():  # what it started is ended, too
+        sys.exit(main())

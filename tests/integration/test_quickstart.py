@@ -114,6 +114,23 @@ def test_launch_script_of_a_clone_generates_and_starts_from_any_folder(clone: Cl
     assert "it has 127.0.0.1" in clone.run(script, "s", "127.0.0.9", "127.0.0.1", cwd=Path("/"), code=2)
 
 
+def test_quickstart_that_is_interrupted_ends_what_it_started(clone: Clone) -> None:
+    clone.install()
+    with subprocess.Popen(
+        [str(clone.folder / "bin" / "quickstart")],
+        env=clone.cluster.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        clone.cluster.await_role("vm2", "master", 60)
+        started.terminate()
+        said, _ = started.communicate(timeout=120)
+    assert started.returncode == 143
+    assert "interrupted: stopping what was started" in said
+    clone.cluster.assert_nothing_left()
+
+
 def test_quickstart_takes_no_options(clone: Clone) -> None:
     assert "usage: bin/quickstart" in clone.quickstart("--help", code=2)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from snsnode import __version__
 from snsnode.base.ids import VmName
 from snsnode.control import status
 from snsnode.control.status import Question, look
@@ -125,3 +126,21 @@ def test_slow_names_are_looked_up_at_once_and_abandoned(tmp_path: Path, monkeypa
     assert time.monotonic() - since_s < 6
     assert len(found.servers) == len(servers)
     assert any("could not be looked up in time: vm2, " in note for note in found.notes)
+
+
+def test_role_that_runs_another_version_is_told_and_how_to_change_that(cluster: Cluster) -> None:
+    assert cluster.status()["servers"][0]["master"]["version"] == __version__
+    record = cluster.vm_dir("vm2").pid("master")
+    before = record.read_text()
+    record.write_text(before.replace(f'"version": "{__version__}"', '"version": "0.0.9"'))
+    try:
+        status = json.loads(cluster.ctl("status", "--json").stdout)
+        assert status["servers"][0]["master"]["version"] == "0.0.9"
+        wanted = f"vm2 master run snsnode 0.0.9, and {__version__} is installed; 'snsctl restart' brings it"
+        assert wanted in status["notes"]
+        said = cluster.ctl("doctor").stdout
+        assert f"vm2 master: runs snsnode 0.0.9, and {__version__} is installed; run 'snsctl restart" in said
+        record.write_text(before.replace(f', "version": "{__version__}"', ""))  # as 0.1.0 wrote it
+        assert cluster.status()["servers"][0]["master"]["version"] == ""
+    finally:
+        record.write_text(before)

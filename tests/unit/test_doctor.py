@@ -2,15 +2,19 @@
 
 import compileall
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from snsnode import __version__
 from snsnode.base import aside
 from snsnode.base.ids import VmName
 from snsnode.control import doctor_home, doctor_machine
 from snsnode.control.doctor_store import filesystem
+from snsnode.node.lock import Holder
 from snsnode.node.paths import VmDir
+from snsnode.node.process import me
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -91,3 +95,11 @@ def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
     assert finding.level == "warn"
     assert finding.detail.startswith("damaged files were set aside: state/a.damaged-1, ")
     assert finding.detail.endswith(" and 1 more")
+
+
+def test_process_that_began_before_the_package_was_changed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Holder(me(), version=__version__)
+    for changed_s, told in ((time.time() - 1e6, False), (time.time() + 60, True)):
+        monkeypatch.setattr(doctor_home, "_changed_s", lambda at_s=changed_s: at_s)
+        finding = doctor_home._old_code(VmName("vm2"), "master", holder)
+        assert (finding is not None and finding.level == "warn" and "restart --vm vm2" in finding.fix) is told
