@@ -12,6 +12,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-faults", type=int, default=30, metavar="N", help="faults of the seeded soak (default: 30)"
     )
+    parser.addoption(
+        "--fuzz-seconds",
+        type=float,
+        default=5.0,
+        metavar="N",
+        help="of the fuzzer, in all (default: 5)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

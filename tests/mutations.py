@@ -51,6 +51,27 @@ MUTATIONS = (
         "tests/conformance/test_names.py",
     ),
     Mutation(
+        "a pipe in a file's place is not waited for",
+        "snsnode/base/reading.py",
+        "os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC",
+        "os.O_RDWR | os.O_CLOEXEC",
+        "tests/unit/test_base_reading.py",
+    ),
+    Mutation(
+        "JSON that is nested deep is damaged",
+        "snsnode/base/reading.py",
+        "    _check(value, surrogates)\n",
+        "",
+        "tests/unit/test_base_reading.py",
+    ),
+    Mutation(
+        "an epoch far above the store's is not believed",
+        "snsnode/master/run.py",
+        "if self._claimed and epochs.is_beyond_belief(own, stored):",
+        "if False:",
+        "tests/integration/test_damaged.py",
+    ),
+    Mutation(
         "a watcher that was late judges nobody",
         "snsnode/pair/machine.py",
         "    if _is_late(state, now_s):\n        state = _forgive(state, now_s, rules)\n",

@@ -64,7 +64,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{what}: {error.strerror}") from None
     if len(content) > 4 * TEXT_MAX:
-        text = f"the file has more than {4 * TEXT_MAX} bytes: is it a cluster spec?"
+        text = f"the file is longer than {TEXT_MAX} characters: is it a cluster spec?"
         raise SpecError(str(path), [Problem(Mark(1, 1), text)])
     try:
         return content.decode("utf-8-sig")

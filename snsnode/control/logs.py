@@ -7,6 +7,7 @@ supervisord knows only that it ended.
 import re
 from pathlib import Path
 
+from snsnode.base import reading
 from snsnode.node.config import RoleName
 from snsnode.node.paths import VmDir
 
@@ -41,10 +42,8 @@ class Logs:
         try:
             size = log.stat().st_size
             began = self._began[role] if size >= self._began[role] else 0  # rotated meanwhile
-            with log.open("rb") as file:
-                file.seek(max(began, size - TAIL_BYTES_MAX))
-                lines = file.read().decode(errors="replace").splitlines()
-        except OSError:
+            lines = reading.read_tail(log, TAIL_BYTES_MAX, since=began).decode(errors="replace").splitlines()
+        except (OSError, reading.Damaged):
             return ""
         return next((line for line in reversed(lines) if _LEVEL.match(line)), "")
 

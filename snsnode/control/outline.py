@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snsnode.base import fields, reading
 from snsnode.base.ids import VmName
 from snsnode.node.config import Endpoint, RoleName
 from snsnode.node.durable import write_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raised with every change of this file's classes, or of what a valid spec means
 FILENAME = ".outline.json"
+_PORTS = ("router_port", "server_port")
 BYTES_MAX = 4 * 1024 * 1024  # a spec above this is read anew each time
 
 
@@ -69,24 +71,32 @@ def outline_of(spec: "Spec") -> Outline:
 def digest_of(path: Path) -> str | None:
     """Return what tells this spec from every other; None where it cannot be read so simply."""
     try:
-        with path.open("rb") as file:
-            content = file.read(BYTES_MAX + 1)
-    except OSError:
+        content = reading.read_bytes(path, BYTES_MAX)
+    except (OSError, reading.Damaged):
         return None
-    return hashlib.sha256(content).hexdigest() if len(content) <= BYTES_MAX else None
+    return hashlib.sha256(content).hexdigest()
 
 
 def kept(home: Path, digest: str) -> Outline | None:
     """Return the outline of the spec with ``digest``; None where it is not known or the file is damaged."""
     try:
-        raw: dict[str, Any] = json.loads((home / FILENAME).read_text(encoding="utf-8"))
+        raw: dict[str, Any] = reading.read_object(home / FILENAME, BYTES_MAX)
         if (raw["format"], raw["digest"]) != (FORMAT, digest):
             return None
         outline = raw["outline"]
-        vms = {VmName(name): VmOutline(**vm) for name, vm in outline.pop("vms").items()}
-        return Outline(**outline, vms=vms)
+        return Outline(
+            cluster=fields.text(outline, "cluster"),
+            selection=fields.text(outline, "selection"),
+            separate_data=fields.flag(outline, "separate_data"),
+            vms={VmName(name): _vm(vm) for name, vm in outline["vms"].items()},
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _vm(raw: dict[str, Any]) -> VmOutline:
+    ports = {key: None if raw[key] is None else fields.whole(raw, key, 1, 65535) for key in _PORTS}
+    return VmOutline(address=fields.text(raw, "address"), **ports)
 
 
 def keep(home: Path, digest: str, outline: Outline) -> None:

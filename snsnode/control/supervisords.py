@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from snsnode.base import reading
 from snsnode.control import processes
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify, is_alive
@@ -127,10 +128,10 @@ def _is_written(entry: Path, descriptor: str) -> bool:
 def _is_in_pid_file(folder: Path, identity: Identity) -> bool:
     path = VmDir(folder).supervisor_pid
     try:
-        named = path.read_bytes()[:32].split() == [str(identity.pid).encode()]
+        named = reading.read_bytes(path).split() == [str(identity.pid).encode()]
         # The number may have gone to another process since.
         return named and identity.uptime_s + 1 >= time.time() - path.stat().st_mtime
-    except OSError:
+    except (OSError, reading.Damaged):
         return False
 
 

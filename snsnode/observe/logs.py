@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from snsnode.base import aside
 from snsnode.observe.bounded import Bounded
 from snsnode.observe.shared_log import SharedLog
 
@@ -24,6 +25,7 @@ def to_file(path: Path, role: str, vm: str) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.raiseExceptions = False
+    aside.clear_way(path)
     handler = SharedLog(path, LOG_BYTES_MAX, LOGS_KEPT)
     handler.addFilter(Bounded())
     _install(handler, role, vm)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from snsnode.base import aside
 from snsnode.base.errors import Unavailable
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.paths import VmDir
@@ -62,6 +63,7 @@ def spawn(vm_dir: VmDir, config: NodeConfig, role: RoleName, *more: str, stdin: 
 
 def _output(log: Path) -> IO[bytes]:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside.clear_way(log)  # to open a pipe would wait for ever
     return log.open("ab", buffering=0)
 
 

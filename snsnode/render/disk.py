@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from snsnode.base import aside, reading
 from snsnode.base.errors import ConfigError, Exhausted, SnsError
 from snsnode.base.ids import VmName, shown
 from snsnode.node.durable import sync_folder
@@ -44,10 +45,12 @@ def read(home: Path) -> dict[str, str]:
         for name in FILENAMES:
             path = folder / name
             try:
-                with path.open("rb") as file:
-                    texts[f"{folder.name}/{name}"] = file.read(FILE_BYTES_MAX).decode(errors="surrogateescape")
+                content = reading.read_bytes(path, FILE_BYTES_MAX)
+                texts[f"{folder.name}/{name}"] = content.decode(errors="surrogateescape")
             except FileNotFoundError:
                 continue
+            except reading.Damaged as error:
+                texts[f"{folder.name}/{name}"] = f"\udcff ({error})\n"  # differs from all that is planned
             except OSError as error:
                 raise _cannot("read", path, error) from None
     return texts
@@ -136,9 +139,11 @@ def _commit(
     home: Path, changes: Collection[Change], staged: Iterable[tuple[Path, Path]], made: Collection[Path]
 ) -> None:
     for temporary, target in staged:
+        aside.clear_way(target)
         temporary.replace(target)
     for change in changes:
         if change.after is None:
+            aside.clear_way(home / change.path)
             (home / change.path).unlink(missing_ok=True)
     touched = {(home / change.path).parent for change in changes} | {folder.parent for folder in made}
     for folder in sorted(touched):

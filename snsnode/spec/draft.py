@@ -19,6 +19,7 @@ from snsnode.spec.problems import Mark, Problem
 from snsnode.spec.scalars import NAME_PATTERN
 
 MERGE_KEY = "<<"
+AGAIN = " (again"  # begins what is added to the name of a key that is written twice
 HINTS_MAX = 200  # unknown keys that are compared with the known ones; more are not shown
 NODES_MAX = 100_000  # aliases expanded; a thousand VMs take about 8,000
 
@@ -111,7 +112,8 @@ def what(value: object) -> str:
 
 def wanted(path: Path) -> str:
     """Return what to write at ``path``."""
-    return WANTED_VM if path[:1] == ("vms",) and len(path) == 2 else WANTED[path[-1]]
+    key = path[-1].partition(AGAIN)[0]
+    return WANTED_VM if path[:1] == ("vms",) and len(path) == 2 else WANTED[key]
 
 
 def _value(draft: Draft, node: tree.Node, path: Path, seen_at: Mark | None) -> Any:
@@ -224,9 +226,9 @@ def _again(draft: Draft, key: str, mark: Mark, path: Path) -> str:
     first = draft.keys[*path, key]
     draft.report(mark, f"{key!r} is written twice, first in line {first.line}: leave one of the two out")
     repeats = draft.repeats
-    alias = f"{key} (again)"
+    alias = f"{key}{AGAIN})"
     while (*path, alias) in draft.keys:
         repeats[*path, key] = repeats.get((*path, key), 1) + 1
-        alias = f"{key} (again {repeats[*path, key]})"
+        alias = f"{key}{AGAIN} {repeats[*path, key]})"
     draft.settled.add((*path, alias))
     return alias

@@ -232,3 +232,10 @@ def test_thousands_of_problems_do_not_bury_the_first() -> None:
     lines = refused("".join(f"x{i}: 1\n" for i in range(1000)))
     assert len(lines) == SHOWN_MAX + 1
     assert lines[-1].startswith("f.yaml: and ")
+
+
+@pytest.mark.parametrize("key", ["vms", "restart", "spare", "limits"])
+def test_key_that_is_written_again_without_a_value_is_reported(key: str) -> None:
+    lines = refused(f"{MINIMAL}{key}: \n{key}: \n{key}:\n")
+    assert any(f"'{key}' is written twice" in line for line in lines)
+    assert any("has no value" in line for line in lines)
