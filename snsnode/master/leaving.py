@@ -5,6 +5,7 @@ without a failed call. They are told only while a router has another server for 
 """
 
 import asyncio
+import logging
 import time
 
 from snsnode.master.registration import Registration
@@ -12,6 +13,8 @@ from snsnode.node import intent
 from snsnode.node.paths import VmDir
 from snsnode.observe.journal import Journal
 from snsnode.social.service import SocialService
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5  # at the operator's mark
 TELL_EVERY_S = 1.0  # those that could not move yet are told again
@@ -34,7 +37,10 @@ class Leaving:
     async def run(self) -> None:
         """Follow the operator's mark until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except OSError as error:  # the mark cannot be read now: what it said last stands
+                log.warning("cannot look whether this server is drained: %s; trying again", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> int | None:

@@ -1,5 +1,7 @@
 """A server's departure: the clients are told while they have somewhere to go, and a planned end is bounded."""
 
+import asyncio
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from snsnode.node.paths import VmDir
 from snsnode.observe.journal import Journal, read
 from snsnode.social import service
 from snsnode.social.service import SocialService
+from tests.eventually import eventually_async
 
 TEMPLATE = Path(__file__).parents[2] / "supervisord.conf.tmpl"
 
@@ -143,3 +146,25 @@ async def test_a_planned_end_is_bounded(vm: VmDir, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(leaving, "MOVE_WITHIN_S", 0.1)
     await made(vm, FakeRegistration(), FakeSocial(5, stubborn=2)).end()
     assert [fields["left"] for fields in moved(vm)] == [2]
+
+
+async def test_a_mark_that_cannot_be_read_for_a_moment_ends_no_master(
+    vm: VmDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = FakeRegistration()
+    departure = made(vm, told, FakeSocial(0))
+    failed: list[VmDir] = []
+
+    def fails_twice(asked: VmDir) -> bool:
+        if len(failed) < 2:
+            failed.append(asked)
+            raise OSError(errno.EIO, "input/output error")
+        return True
+
+    monkeypatch.setattr(leaving, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(intent, "is_drained", fails_twice)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(departure.run())
+        await eventually_async(lambda: told.told == ["leave"], within_s=10)
+        following.cancel()
+    assert len(failed) == 2
