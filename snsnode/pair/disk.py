@@ -68,8 +68,9 @@ def flush(within_s: float = FLUSH_S) -> None:
     if _thread is None:
         return
     reached = threading.Event()
-    post(reached.set)
-    reached.wait(within_s)
+    with contextlib.suppress(queue.Full):
+        _jobs.put(reached.set, timeout=within_s)
+        reached.wait(within_s)
 
 
 def _start() -> None:
