@@ -40,6 +40,7 @@ class Reader:
         self.folder = folder
         (folder / ".venv").symlink_to(sys.prefix)
         shutil.copytree(ROOT / "bin", folder / "bin")
+        (folder / "bin" / "setup-venv").write_text("setup_venv() { :; }\n")  # it is set up: the link above
         shutil.copytree(ROOT / "conf", folder / "conf")
         spec = folder / "conf" / "local.yaml"
         spec.write_text(self.with_own_ports(spec.read_text()))
