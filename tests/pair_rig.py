@@ -1,7 +1,6 @@
 """One watcher of a partner, on a clock that is passed in: what the tests of the pair machine share."""
 
-from snsnode.node.process import Identity
-from snsnode.pair.machine import (
+from snsnode.guard.machine import (
     TICK_S,
     Action,
     Answered,
@@ -17,6 +16,7 @@ from snsnode.pair.machine import (
     Tick,
     step,
 )
+from snsnode.node.process import Identity
 
 SLAVE = Rules(interval_s=3.0, timeout_s=1.0, silence_s=9.0, start_deadline_s=20.0, sends=True)
 MASTER = Rules(interval_s=3.0, timeout_s=1.0, silence_s=9.0, start_deadline_s=20.0, sends=False)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any
 
+from snsnode.guard.machine import Cause
 from snsnode.observe.journal import Entry
-from snsnode.pair.machine import Cause
 
 NEAR = 40  # entries; a pid is recycled later than that
 RESTART_S = 10.0  # a stop on purpose and a start within this are one planned restart

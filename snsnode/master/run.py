@@ -7,6 +7,7 @@ from functools import partial
 
 from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
+from snsnode.guard.machine import Cause, Rules
 from snsnode.master.garbage import collect_rarely
 from snsnode.master.keepalive import KeepAliveService, PublicKeepAlive
 from snsnode.master.leaving import Leaving
@@ -22,7 +23,6 @@ from snsnode.node.process import me
 from snsnode.node.progress import Progress
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
-from snsnode.pair.machine import Cause, Rules
 from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role

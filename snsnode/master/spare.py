@@ -1,10 +1,8 @@
 """The spare's wait: a master that has imported everything and stands by until it is told, or needed.
 
-Its slave writes "go" or "leave" on its standard input. When the line just ends, the slave died: then the spare
-is the pair's last guard. Where the master is dead too it takes its place; while the master lives it stands by,
-until a new slave, with a spare of its own, has appeared. A master that launches none may hang, and only a slave
-can tell: then the spare launches it. And a slave that hangs is the master's to replace; where the master is dead
-or hangs as well, the spare ends the slave, and its heirs see to the rest.
+Its slave writes "go" or "leave" on the spare's standard input. When that line just ends, the slave has died; then
+the spare is alone, and the last of the pair that can act beside a master that may hang. What it does about the
+others, and after how long, is in ``guard.table``; here it looks, and carries that out.
 """
 
 import asyncio
@@ -13,173 +11,211 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from snsnode.base.errors import SnsError
-from snsnode.node import budget, intent
-from snsnode.node.config import NodeConfig
-from snsnode.node.lock import Holder, is_locked, live_holder
+from snsnode.guard.judge import Action, Memory, judge
+from snsnode.guard.table import Act
+from snsnode.guard.times import TICK_S, Times
+from snsnode.guard.view import Me, View
+from snsnode.node import budget, intent, places
+from snsnode.node.config import PARTNERS, NodeConfig
+from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import state_of
-from snsnode.node.shortage import is_shortage, lacks_descriptors
+from snsnode.node.process import Identity
+from snsnode.node.shortage import lacks_descriptors
 from snsnode.observe.journal import Journal
 from snsnode.pair.fence import await_death, kill_and_await
-from snsnode.pair.machine import LATE_S, SILENT_MIN_S, Cause
-from snsnode.pair.spawn import spawn
+from snsnode.pair.spawn import Child, spawn
 from snsnode.pair.tasks import first_of
 from snsnode.transport.health import is_serving
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.1
 SLAVE_SOCKET = "unix:run/slave.sock"  # relative to the working directory: a socket's name may have 107 bytes only
+TAKEN_LOOK_S = 0.005  # while somebody takes the master's role and has not announced itself yet
+COMPLAIN_EVERY_S = 5.0
 
 
 async def wait_for_turn(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
     """Stand by; True when this process is to become the master, False when it is to leave."""
     found = live_holder(vm_dir, "slave")
-    # Ours is our parent. Where it died while we imported, who holds its role now has a spare of its own.
-    ours = found if found is not None and found.identity.pid == os.getppid() else None
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(_end_hung_slave(config, vm_dir, ours), name="watch-of-slave")
-        word = await _word(stop)
-        watch.cancel()
-    if word == b"go":
-        return True
-    if word != b"":
-        return False
-    log.warning("the slave is gone: standing guard")
-    return await _guard(vm_dir, config, stop, ours)
-
-
-async def _word(stop: asyncio.Event) -> bytes:
-    """Return what the slave said; b"" when it died, b"leave" when we were stopped."""
-    loop = asyncio.get_running_loop()
-    heard = asyncio.Event()
+    # Our slave is our parent. Where it died while we imported, whoever holds its role now has a spare of its own.
+    ours = found.identity if found is not None and found.identity.pid == os.getppid() else None
+    standby = Standby(vm_dir, config, stop, ours)
     descriptor = sys.stdin.fileno()
-    loop.add_reader(descriptor, heard.set)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        loop.remove_reader(descriptor)  # one word, or the end
+        standby.hear(os.read(descriptor, 16).strip())
+
+    loop.add_reader(descriptor, read)
     try:
-        await first_of(heard.wait(), stop.wait())
+        return await standby.run()
     finally:
         loop.remove_reader(descriptor)
-    return os.read(descriptor, 16).strip() if heard.is_set() else b"leave"
 
 
-async def _end_hung_slave(config: NodeConfig, vm_dir: VmDir, slave: Holder | None) -> None:
-    """End our slave when it has not answered for longer than the master, its first guard, would wait."""
-    keepalive = config.keepalive
-    silence_s = max(keepalive.silence_s, SILENT_MIN_S) + keepalive.interval_s
-    # From the sleep to the answer: we may be frozen, and go on, in the middle of either.
-    look_max_s = keepalive.interval_s + keepalive.timeout_s + LATE_S
-    answered_s = time.monotonic()
-    while slave is not None:
-        look_s = time.monotonic()
-        await asyncio.sleep(keepalive.interval_s)
-        # Without its socket nobody can reach a healthy slave either: that somebody removed a file is no hang.
-        deaf = not (vm_dir.run / "slave.sock").exists()
-        excused = deaf or lacks_descriptors() or _is_excused(vm_dir, slave)
-        answers = excused or await is_serving(SLAVE_SOCKET, keepalive.timeout_s) or lacks_descriptors()
-        late = time.monotonic() - look_s > look_max_s  # we did not run: we know nothing
-        if answers or late:
-            answered_s = time.monotonic()
-        elif time.monotonic() - answered_s > silence_s:
-            log.warning("the slave, process %d, does not answer: ending it", slave.identity.pid)
-            Journal(vm_dir.journal, config.vm, "spare").write(
-                "slave-down", cause=Cause.SILENT.value, partner_pid=slave.identity.pid
-            )
-            await kill_and_await(slave.identity)
-            return
+class Standby:
+    """One spare, beside the slave ``ours`` until that dies; ``stop`` ends the wait."""
 
+    def __init__(self, vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, ours: Identity | None) -> None:
+        self._vm_dir = vm_dir
+        self._config = config
+        self._stop = stop
+        self._ours = ours
+        self._times = Times.of(config.keepalive, config.restart)
+        self._journal = Journal(vm_dir.journal, config.vm, "spare")
+        self._memory = Memory()
+        self._alone = False
+        self._word = b""
+        self._answers: bool | None = None  # to the last question; None where it says nothing of the slave
+        self._plan: tuple[Act, float] | None = None  # what the budget lets us do, and when
+        self._child: Child | None = None  # the slave that we launched
+        self._news = asyncio.Event()
+        self._complained_s = 0.0
 
-def _is_excused(vm_dir: VmDir, slave: Holder) -> bool:
-    try:
-        return state_of(slave.identity) == "t" or not intent.may_start(vm_dir, "slave")
-    except OSError as error:
-        if not is_shortage(error):
-            raise
-        return True  # we know nothing
+    def hear(self, word: bytes) -> None:
+        """Take the slave's word; b"" is the end of its line."""
+        self._word = word
+        if not word:
+            log.warning("the slave is gone: standing guard")
+            self._alone = True
+        self._news.set()
 
+    async def run(self) -> bool:
+        """Look and act until it is clear whether this process becomes the master."""
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(self._ask(), name="ask-slave")
+            try:
+                return await self._stand_by()
+            finally:
+                asking.cancel()
 
-async def _guard(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: Holder | None) -> bool:
-    """Stand by beside the master, without the slave ``dead``."""
-    since_s = looked_s = time.monotonic()
-    while not stop.is_set():
-        if lacks_descriptors():  # we know nothing
-            await asyncio.sleep(LOOK_EVERY_S)
-            continue
-        if _must_leave(vm_dir):
-            return False
-        slave = live_holder(vm_dir, "slave")
-        # Ours closed its line before the kernel called it dead: only another one is a new guard.
-        if slave is not None and slave != dead:
-            return False
-        now_s = time.monotonic()
-        late = now_s - looked_s > LOOK_EVERY_S + LATE_S  # we did not run: we know nothing
-        # Nor is it silence where nobody is to launch a slave, or where the budget says when.
-        if late or not intent.may_start(vm_dir, "slave") or budget.is_waiting(vm_dir):
-            since_s = now_s
-        looked_s = now_s
-        master = live_holder(vm_dir, "master")
-        if master is not None:
-            if now_s - since_s > config.keepalive.silence_s:
-                await _launch_slave(vm_dir, config, stop)
-                since_s = looked_s = time.monotonic()
-            await await_death(master.identity, LOOK_EVERY_S)
-        elif is_locked(vm_dir, "master"):
-            await asyncio.sleep(0.005)  # somebody takes the role right now and has not announced itself yet
-        elif intent.is_paused(vm_dir):
-            await asyncio.sleep(LOOK_EVERY_S)
-        elif await _rescue(vm_dir, config, stop, dead):
-            return True
+    async def _stand_by(self) -> bool:
+        while not self._stop.is_set():
+            if self._word:
+                return self._word == b"go"
+            self._news.clear()
+            master = None
+            try:
+                view = self._view()
+                master = view.master
+                self._memory, actions = judge(self._memory, view, Me.SPARE, time.monotonic(), self._times)
+                decided = await self._act(actions)
+            except OSError as error:  # we lack something ourselves: look again
+                self._complain(error)
+                decided = None
+            if decided is not None:
+                return decided
+            await self._rest(master)
+        return False
+
+    async def _rest(self, master: places.Seen | None) -> None:
+        """Wait for news; alone, at most until the next look, or for the master's death, which a pidfd tells."""
+        if not self._alone:
+            await first_of(self._news.wait(), self._stop.wait())
+        elif master is not None and master.identity is not None:
+            await await_death(master.identity, TICK_S)
         else:
-            await asyncio.sleep(LOOK_EVERY_S)
-    return False
+            await asyncio.sleep(TAKEN_LOOK_S if master is not None and master.taken else TICK_S)
 
+    def _view(self) -> View:
+        vm_dir = self._vm_dir
+        slave = places.look(vm_dir, "slave")
+        born = self._unannounced(slave)
+        return View(
+            slave=places.Seen(
+                slave.identity, slave.taken or born is not None, slave.letter, None, self._answers, slave.known
+            ),
+            master=places.look(vm_dir, "master"),
+            wanted=frozenset(role for role in PARTNERS if intent.may_start(vm_dir, role)),
+            leaving=frozenset(role for role in PARTNERS if intent.must_not_run(vm_dir, role)),
+            waits=self._plan is None and budget.is_waiting(vm_dir),
+            ours=self._ours,
+            alone=self._alone,
+            born=born,
+        )
 
-def _must_leave(vm_dir: VmDir) -> bool:
-    return intent.must_not_run(vm_dir, "master") or intent.is_stopped(vm_dir, "slave")
+    def _unannounced(self, slave: places.Seen) -> Identity | None:
+        child = self._child
+        if child is None or child.process.poll() is not None or slave.identity == child.identity:
+            return None
+        return child.identity
 
+    # --- what the judge says --------------------------------------------------------------------------------
 
-async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, dead: Holder | None) -> bool:
-    """Wait as the budget says; True where it is still for us to become the master."""
-    spent, wait_s = budget.withdraw(vm_dir, config.restart, "master", random.random())
-    budget.count(vm_dir, "slave")  # it died too: as a master we launch it at once, and nobody else counts it
-    Journal(vm_dir.journal, config.vm, "spare").write(
-        "rescue", cause="master and slave died", wait_ms=round(wait_s * 1000), restarts=spent.delayed
-    )
+    async def _act(self, actions: Iterable[Action]) -> bool | None:
+        """Carry out what the judge says; True to become the master, False to leave, None to look again."""
+        planned = False
+        for action in actions:
+            match action.act:
+                case Act.END:
+                    await self._end(action)
+                case Act.LEAVE:
+                    return False
+                case Act.RESCUE | Act.LAUNCH_SLAVE:
+                    planned = True
+                    if not self._is_due(action):
+                        continue
+                    if action.act is Act.RESCUE:
+                        return True
+                    self._launch_slave()
+        if not planned:
+            self._plan = None
+        return None
 
-    def is_ours() -> bool:
-        if live_holder(vm_dir, "master") is not None or live_holder(vm_dir, "slave") not in (None, dead):
-            return False
-        return not (_must_leave(vm_dir) or intent.is_paused(vm_dir))
+    async def _end(self, action: Action) -> None:
+        assert action.victim is not None
+        log.warning("the slave, process %d, %s: ending it", action.victim.pid, action.cause)
+        self._journal.write("slave-down", cause=action.cause, partner_pid=action.victim.pid)
+        await kill_and_await(action.victim)
 
-    return await _wait(wait_s, stop, is_ours)
+    def _is_due(self, action: Action) -> bool:
+        """Ask the budget once for each plan, and tell whether its wait is over."""
+        if self._plan is None or self._plan[0] is not action.act:
+            self._plan = action.act, time.monotonic() + self._withdraw(action)
+        return time.monotonic() >= self._plan[1]
 
+    def _withdraw(self, action: Action) -> float:
+        rescue = action.act is Act.RESCUE
+        spent, wait_s = budget.withdraw(
+            self._vm_dir, self._config.restart, "master" if rescue else "slave", random.random()
+        )
+        if rescue:  # the slave died too: as a master we launch it at once, and nobody else counts it
+            budget.count(self._vm_dir, "slave")
+        self._journal.write(
+            "rescue" if rescue else "slave-launch",
+            cause=action.cause,
+            wait_ms=round(wait_s * 1000),
+            restarts=spent.delayed,
+        )
+        return wait_s
 
-async def _launch_slave(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
-    """Launch the slave in the master's place; one that comes second finds the lock taken, and leaves."""
-    spent, wait_s = budget.withdraw(vm_dir, config.restart, "slave", random.random())
-    Journal(vm_dir.journal, config.vm, "spare").write(
-        "slave-launch", cause="the master launches no slave", wait_ms=round(wait_s * 1000), restarts=spent.delayed
-    )
-
-    def is_ours() -> bool:
-        if live_holder(vm_dir, "master") is None or live_holder(vm_dir, "slave") is not None:
-            return False
-        return intent.may_start(vm_dir, "slave")
-
-    if await _wait(wait_s, stop, is_ours) and is_ours():
+    def _launch_slave(self) -> None:
+        """Launch the slave in the master's place; one that comes second finds the lock taken, and leaves."""
+        self._plan = None
         try:
-            spawn(vm_dir, config, "slave")
+            self._child = spawn(self._vm_dir, self._config, "slave")
         except SnsError as error:
             log.error("%s", error.message)
 
+    # --- questions to the slave -----------------------------------------------------------------------------
 
-async def _wait(wait_s: float, stop: asyncio.Event, is_ours: Callable[[], bool]) -> bool:
-    """Wait ``wait_s``; False as soon as we are stopped, or what we wait for is no longer ours to do."""
-    until_s = time.monotonic() + wait_s
-    while (left_s := until_s - time.monotonic()) > 0:
-        if stop.is_set() or not is_ours():
-            return False
-        await asyncio.sleep(min(left_s, LOOK_EVERY_S))
-    return not stop.is_set()
+    async def _ask(self) -> None:
+        """Ask our slave at each interval whether it serves, until it is dead."""
+        keepalive = self._config.keepalive
+        while self._ours is not None and not self._alone:
+            await asyncio.sleep(keepalive.interval_s)
+            # Without its socket nobody can reach a healthy slave either: a removed file is no hang.
+            deaf = not (self._vm_dir.run / "slave.sock").exists()
+            answers = None if deaf or lacks_descriptors() else await is_serving(SLAVE_SOCKET, keepalive.timeout_s)
+            # Silence says nothing of the slave where this process could not open a connection.
+            self._answers = None if not answers and lacks_descriptors() else answers
+            self._news.set()
+
+    def _complain(self, error: OSError) -> None:
+        if time.monotonic() - self._complained_s >= COMPLAIN_EVERY_S:
+            self._complained_s = time.monotonic()
+            log.error("cannot look at the pair: %s; looking again", error)

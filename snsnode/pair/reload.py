@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from snsnode.base.errors import ConfigError
-from snsnode.node.config import FILENAME, NodeConfig, load
+from snsnode.node.config import NodeConfig, load, stamp
 from snsnode.node.paths import VmDir
 from snsnode.pair import disk
 
@@ -20,18 +20,9 @@ async def follow_config(vm_dir: VmDir, on_change: Callable[[NodeConfig], None]) 
     """
     seen = None
     while True:
-        now = await disk.do(partial(stamp, vm_dir))
+        now = await disk.do(partial(stamp, vm_dir.path))
         if now != seen and now is not None:
             seen = now
             with contextlib.suppress(ConfigError):  # a damaged file changes nothing; the next start refuses it
                 on_change(await disk.do(partial(load, vm_dir.path)))
         await asyncio.sleep(LOOK_EVERY_S)
-
-
-def stamp(vm_dir: VmDir) -> tuple[int, int] | None:
-    """Return what changes with every new ``node.json``; None where there is none."""
-    try:
-        stat = (vm_dir.path / FILENAME).stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino

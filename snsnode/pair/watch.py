@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from snsnode.base.errors import EXIT_CONFIG, SnsError
+from snsnode.guard import machine
+from snsnode.guard.machine import Cause, Phase
 from snsnode.node import budget, intent
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.lock import Holder, live_holder, read_holder
@@ -27,9 +29,8 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, open_pidfd, state_of
 from snsnode.node.progress import ProgressReader
 from snsnode.observe.journal import Journal
-from snsnode.pair import disk, machine
+from snsnode.pair import disk
 from snsnode.pair.fence import kill_and_await
-from snsnode.pair.machine import Cause, Phase
 from snsnode.pair.spawn import Child
 
 log = logging.getLogger(__name__)

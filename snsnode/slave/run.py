@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from snsnode.base.errors import SnsError, Unavailable
+from snsnode.guard.machine import Cause, Phase, Rules
 from snsnode.node import epoch, intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
@@ -16,7 +17,6 @@ from snsnode.node.progress import Progress
 from snsnode.node.shortage import lacks_descriptors
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
-from snsnode.pair.machine import Cause, Phase, Rules
 from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role

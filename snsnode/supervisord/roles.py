@@ -64,16 +64,36 @@ class RoleProcess(Adopting):
         """As supervisord does; and end a slave that hangs where nobody else will."""
         super().transition()
         if self.role == "slave":
-            guarded(self.config.options.logger, "look for a pair that hangs", self._judge_slave)
+            guarded(self.config.options.logger, "look at the pair", self._look_at_pair)
 
-    def _adopt(self, identity: Identity) -> None:
-        self._relaunch_s = None
-        self.guard.slave_came()
-        super()._adopt(identity)
+    def _look_at_pair(self) -> None:
+        """Let the judge look; carry out its launch when the budget allows it, while the judge still wants it."""
+        launch = self.guard.look(
+            child=self.pid if self._adopted is None else 0,
+            stopping=self.state == ProcessStates.STOPPING,
+            waiting=self._relaunch_s is not None,
+        )
+        if launch is None or not self._may_launch():
+            self._relaunch_s = None
+            return
+        now_s = time.monotonic()
+        if self._relaunch_s is None:
+            self._relaunch_s = now_s + self._ask_budget()
+        if now_s >= self._relaunch_s:
+            self._relaunch_s = None
+            Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
+                "first-launch", cause=launch.cause
+            )
+            self._fork()
+        else:
+            self.spawnerr = f"{launch.cause}; a new first launch in {self._relaunch_s - now_s:.0f} s"
 
-    def _judge_slave(self) -> None:
-        wanted = intent.may_start(self.vm_dir, "slave") and self.state != ProcessStates.STOPPING
-        self.guard.judge_slave(wanted=wanted)
+    def _may_launch(self) -> bool:
+        """Tell whether nobody else is launching the slave now: an operator, or a partner on request."""
+        if self.pid or self.asked or self._awaited_until_s:
+            return False
+        running = self.config.options.mood == SupervisorStates.RUNNING
+        return running and bool(self.laststart or self._is_awaited())
 
     # --- starting -------------------------------------------------------------------------------------------
 
@@ -157,9 +177,6 @@ class RoleProcess(Adopting):
         if self.role == "router" or self.asked or not (self.laststart or self._is_awaited()):
             return
         if intent.is_stopped(self.vm_dir, self.role):
-            if self.role == "slave":
-                self.guard.end_frozen_spare()  # one that is not frozen leaves by itself
-            self._relaunch_s = None
             if self.state != ProcessStates.STOPPED:
                 self.change_state(ProcessStates.STOPPED)
         elif self.state != ProcessStates.STOPPED or self.role == "slave" or not self.laststart:
@@ -167,9 +184,7 @@ class RoleProcess(Adopting):
                 self._back_off("its partner restarts it")
             self.backoff = 0  # never FATAL: the pair does not give up, it slows down
             self.delay = time.time() + NEVER_S  # and never respawned by supervisord's own clock
-            if self.role == "slave":
-                self._first_launch_if_all_dead()
-            elif intent.is_stopped(self.vm_dir, "slave"):
+            if self.role == "master" and intent.is_stopped(self.vm_dir, "slave"):
                 self.spawnerr = "the slave, which would restart it, is stopped"
             if intent.is_paused(self.vm_dir):
                 self.spawnerr = "restarting is paused; 'snsctl resume' ends that"
@@ -177,30 +192,6 @@ class RoleProcess(Adopting):
     def _is_awaited(self) -> bool:
         """Tell whether a partner brings this program up for the first time that we see, or was to."""
         return self._partner_launches() or (self.role == "master" and self.state == ProcessStates.BACKOFF)
-
-    def _first_launch_if_all_dead(self) -> None:
-        self.guard.end_frozen_spare()
-        now_s = time.monotonic()
-        # In this order: a spare that is sent in takes the master's lock before it lets go of its own.
-        alive = [name for name in ("spare", "master", "slave") if is_locked(self.vm_dir, name)]
-        wanted = intent.may_start(self.vm_dir, "slave")
-        # Who waits as the budget says is not hanging; but for a wait that is our own.
-        unguarded = wanted and (self._relaunch_s is not None or not budget.is_waiting(self.vm_dir))
-        abandoned = self.guard.is_abandoned(now_s, alive if unguarded and "slave" not in alive else ())
-        self.guard.end_deaf_spare(now_s, spare_alone=unguarded and alive == ["spare"])
-        if not wanted or (alive and not abandoned):
-            self._relaunch_s = None
-            return
-        why = "the master launches no slave" if abandoned else "the whole pair was dead"
-        if self._relaunch_s is None:
-            self._relaunch_s = now_s + self._ask_budget()
-        if now_s >= self._relaunch_s:
-            self._relaunch_s = None
-            Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write("first-launch", cause=why)
-            self.guard.slave_came()
-            self._fork()
-        else:
-            self.spawnerr = f"{why}; a new first launch in {self._relaunch_s - now_s:.0f} s"
 
     def _ask_budget(self) -> float:
         """Return the seconds to wait before a new first launch."""

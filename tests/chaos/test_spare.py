@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from snsnode.guard.times import LAST_RESORT_S as GUARDS_S
 from snsnode.node.process import Identity, is_alive, send_signal
 from snsnode.node.progress import ProgressReader
 from snsnode.supervisord.proxy import Supervisor
-from snsnode.supervisord.standstill import GUARDS_S
 from tests.chaos import scene
 from tests.chaos.hooks import DEADLOCK, Hooks
 from tests.cluster import Cluster, running

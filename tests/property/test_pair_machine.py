@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from snsnode.node.process import Identity
-from snsnode.pair.machine import (
+from snsnode.guard.machine import (
     TICK_S,
     Action,
     Answered,
@@ -31,6 +30,7 @@ from snsnode.pair.machine import (
     Tick,
     step,
 )
+from snsnode.node.process import Identity
 
 BEATS_AT_ONCE = 2
 

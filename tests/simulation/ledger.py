@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from snsnode.base.errors import SnsError
-from snsnode.pair.machine import Cause
+from snsnode.guard.machine import Cause
 from snsnode.router import table as tables
 from snsnode.rpc import social_pb2
 

@@ -8,7 +8,7 @@ from typing import Any
 from snsnode.client import resume
 from snsnode.client import retry as retries
 from snsnode.client.rounds import Next
-from snsnode.pair import machine
+from snsnode.guard import machine
 from snsnode.router import table
 from snsnode.router.merge import merge
 

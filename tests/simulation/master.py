@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from snsnode.base.errors import Fenced, Full, SessionLost, SnsError, StoreFailed, Unavailable
-from snsnode.pair.machine import Cause
+from snsnode.guard.machine import Cause
 from snsnode.social.sessions import LEASE_S, SESSIONS_MAX
 from tests.simulation import delays
 from tests.simulation.leaving import Leaving

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from snsnode.base.ids import Epoch, VmName
 from snsnode.client.resume import Progress
-from snsnode.pair.machine import Event, Outcome, Rules, State, step
+from snsnode.guard.machine import Event, Outcome, Rules, State, step
 from snsnode.router import table
 from snsnode.router.table import Server, Table, Verdict
 from tests.simulation.machines import Machines

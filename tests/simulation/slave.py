@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from snsnode.base.errors import SnsError
-from snsnode.pair.machine import Cause, Phase
+from snsnode.guard.machine import Cause, Phase
 from tests.simulation import delays
 from tests.simulation.registration import RETRY, TIMEOUT_S
 from tests.simulation.spare import SpareKeeper

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from snsnode.guard import machine
+from snsnode.guard.machine import Cause, Phase
 from snsnode.node.process import Identity
-from snsnode.pair import machine
-from snsnode.pair.machine import Cause, Phase
 from tests.simulation import delays
 from tests.simulation.clock import Timer, cancel
 from tests.simulation.vm import VM, Process, Role

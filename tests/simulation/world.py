@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from snsnode.base.errors import SnsError
-from snsnode.pair.machine import Rules
+from snsnode.guard.machine import Rules
 from tests.simulation import delays
 from tests.simulation.client import Client
 from tests.simulation.clock import Clock

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from snsnode.base.ids import VmName
+from snsnode.guard.times import LATE_S, SILENT_MIN_S
 from snsnode.master import spare
+from snsnode.master.spare import Standby
 from snsnode.node import budget, intent
 from snsnode.node.budget import Budget
 from snsnode.node.config import Endpoint, KeepAlive, NodeConfig, Restart
-from snsnode.node.lock import Holder
 from snsnode.node.paths import VmDir
+from snsnode.node.process import Identity
 from snsnode.observe.journal import read
-from snsnode.pair.machine import LATE_S, SILENT_MIN_S
 from tests.bounds import bounded_in_time, nothing_left_behind
+from tests.eventually import eventually_async
 from tests.processes import Sleeper, sleeper
 
 __all__ = ["bounded_in_time", "nothing_left_behind"]
@@ -41,16 +43,17 @@ CONFIG = NodeConfig(
 
 
 class Looks:
-    """Stands in for the health check: answers as it is told, and ends the watch after ``LOOKS``."""
+    """Stands in for the health check: answers as it is told, and ends the wait after ``LOOKS``."""
 
     def __init__(self, answers: bool, frozen_at: int = 0, frozen_s: float = 0.0) -> None:
         self.asked = 0
+        self.over = asyncio.Event()
         self._answers, self._frozen_at, self._frozen_s = answers, frozen_at, frozen_s
 
     async def __call__(self, target: str, within_s: float) -> bool:
         self.asked += 1
         if self.asked > LOOKS:
-            raise asyncio.CancelledError
+            self.over.set()
         if self.asked == self._frozen_at:
             time.sleep(self._frozen_s)  # noqa: ASYNC251 - the whole process stands still, as under SIGSTOP
             return False
@@ -70,12 +73,12 @@ def folder_of(path: Path) -> VmDir:
 
 
 async def watch(folder: Path, slave: Sleeper, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the spare's watch of ``slave`` until it has its verdict, or has looked ``LOOKS`` times."""
+    """Let a spare stand by beside ``slave``, its own, until it has asked ``LOOKS`` times."""
     vm_dir = folder_of(folder)
     (vm_dir.run / "slave.sock").touch()
+    _announce(vm_dir, "slave", slave)
     monkeypatch.setattr(spare, "is_serving", looks)
-    watching = asyncio.create_task(spare._end_hung_slave(CONFIG, vm_dir, Holder(slave.identity)))
-    await asyncio.wait([watching])
+    assert not await Standby(vm_dir, CONFIG, looks.over, slave.identity).run()
 
 
 async def test_slave_that_does_not_answer_is_ended(
@@ -113,46 +116,58 @@ def long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "withdraw", lambda *_: (Budget(delayed=1), LONG_S))
 
 
-async def _rescue(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
-    return await spare._rescue(vm_dir, config, stop, dead=None)
+def alone(vm_dir: VmDir, stop: asyncio.Event, ours: Identity | None = None) -> Standby:
+    """A spare whose slave has just died."""
+    standby = Standby(vm_dir, CONFIG, stop, ours)
+    standby.hear(b"")
+    return standby
 
 
-WAITS = {"rescue": _rescue, "launch": spare._launch_slave}
+async def until_planned(standby: Standby, planned: bool = True) -> None:
+    await eventually_async(lambda: (standby._plan is not None) == planned, within_s=10)
 
 
 @pytest.mark.usefixtures("long_wait")
-@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("wait", ["rescue", "launch"])
 @pytest.mark.parametrize("why", ["ended", "stopped", "paused", "shut down", "somebody came"])
 async def test_wait_ends_when_it_is_not_ours_any_more(tmp_path: Path, slave: Sleeper, wait: str, why: str) -> None:
     vm_dir, stop = folder_of(tmp_path), asyncio.Event()
-    if wait == "launch":
-        _announce(vm_dir, "master", slave)
-    waiting = asyncio.create_task(WAITS[wait](vm_dir, CONFIG, stop))
-    await asyncio.sleep(0.3)
-    assert not waiting.done()
-    match why:
-        case "ended":
-            stop.set()
-        case "stopped":
-            intent.stop(vm_dir, "slave")
-        case "paused":
-            intent.pause(vm_dir)
-        case "shut down":
-            intent.mark_shutdown(vm_dir)
-        case _:
-            _announce(vm_dir, "slave", slave)
-    assert not await asyncio.wait_for(waiting, 10)
+    with sleeper() as master:
+        if wait == "launch":
+            _announce(vm_dir, "master", master)
+        standby = alone(vm_dir, stop)
+        waiting = asyncio.create_task(standby.run())
+        await until_planned(standby)
+        match why:
+            case "ended":
+                stop.set()
+            case "stopped":
+                intent.stop(vm_dir, "slave")
+            case "paused":
+                intent.pause(vm_dir)
+                await until_planned(standby, planned=False)
+                assert not waiting.done()
+                stop.set()
+            case "shut down":
+                intent.mark_shutdown(vm_dir)
+            case _:
+                _announce(vm_dir, "slave", slave)
+        assert not await asyncio.wait_for(waiting, 10)
 
 
 @pytest.mark.usefixtures("long_wait")
 async def test_slave_is_not_waited_for_beside_a_master_that_died(tmp_path: Path) -> None:
-    vm_dir = folder_of(tmp_path)
+    vm_dir, stop = folder_of(tmp_path), asyncio.Event()
+    standby = alone(vm_dir, stop)
     with sleeper() as master:
         _announce(vm_dir, "master", master)
-        waiting = asyncio.create_task(spare._launch_slave(vm_dir, CONFIG, asyncio.Event()))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()
-    await asyncio.wait_for(waiting, 10)
+        waiting = asyncio.create_task(standby.run())
+        await until_planned(standby)
+    await eventually_async(
+        lambda: [entry.event for entry in read(vm_dir.journal)] == ["slave-launch", "rescue"], within_s=10
+    )
+    stop.set()
+    assert not await asyncio.wait_for(waiting, 10)
 
 
 def _announce(vm_dir: VmDir, role: str, holder: Sleeper) -> None:
@@ -166,8 +181,8 @@ async def test_slave_that_is_not_yet_seen_dead_does_not_end_the_wait(tmp_path: P
     """Its line closes before the kernel calls it dead; each wait that began anew would cost a restart."""
     vm_dir, stop = folder_of(tmp_path), asyncio.Event()
     _announce(vm_dir, "slave", slave)
-    guarding = asyncio.create_task(spare._guard(vm_dir, CONFIG, stop, Holder(slave.identity)))
+    waiting = asyncio.create_task(alone(vm_dir, stop, slave.identity).run())
     await asyncio.sleep(0.5)
     stop.set()
-    assert not await asyncio.wait_for(guarding, 10)
+    assert not await asyncio.wait_for(waiting, 10)
     assert [entry.event for entry in read(vm_dir.journal)] == ["rescue"]

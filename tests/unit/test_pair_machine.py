@@ -2,7 +2,7 @@
 
 import pytest
 
-from snsnode.pair.machine import (
+from snsnode.guard.machine import (
     RETRY_S,
     STALL_S,
     STARTING_BEAT_S,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snsnode.pair.machine import (
+from snsnode.guard.machine import (
     LATE_S,
     STALL_S,
     TICK_S,

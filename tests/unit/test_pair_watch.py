@@ -9,12 +9,12 @@ import pytest
 
 from snsnode.base.errors import Unavailable
 from snsnode.base.ids import VmName
+from snsnode.guard.machine import Cause, Rules
 from snsnode.node import intent
 from snsnode.node.config import Endpoint, KeepAlive, NodeConfig, Restart
 from snsnode.node.lock import Holder
 from snsnode.node.paths import VmDir
 from snsnode.observe.journal import Journal
-from snsnode.pair.machine import Cause, Rules
 from snsnode.pair.spawn import Child
 from snsnode.pair.watch import Partner, Watch
 from tests.eventually import eventually_async

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from snsnode.base.ids import VmName
+from snsnode.guard import machine
+from snsnode.guard.machine import Cause, Phase, Rules
 from snsnode.node import budget, intent
 from snsnode.node.config import Endpoint, KeepAlive, NodeConfig, Restart
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
 from snsnode.observe.journal import Journal, read
-from snsnode.pair import machine, watch
-from snsnode.pair.machine import Cause, Phase, Rules
+from snsnode.pair import watch
 from snsnode.pair.spawn import Child
 from snsnode.pair.watch import Partner, Watch
 from tests.eventually import eventually_async

@@ -8,11 +8,10 @@ from contextlib import ExitStack
 import pytest
 from supervisor.states import ProcessStates
 
-from snsnode.node import budget, config, intent
+from snsnode.guard.table import FROZEN
+from snsnode.node import budget, config, intent, places
 from snsnode.node.process import Identity, state_of, wait_dead
 from snsnode.observe.journal import read
-from snsnode.supervisord import guards
-from snsnode.supervisord.guards import FROZEN
 from tests.eventually import eventually
 from tests.role_rig import (
     QUICK,
@@ -227,7 +226,7 @@ def test_slave_that_does_not_move_for_a_reason_is_left_alone(
             intent.pause(pair.vm_dir)
         letter = {"traced": "t", "waits for its disk": "D"}.get(why)
         if letter is not None:
-            monkeypatch.setattr(guards, "state_of", lambda found: letter if found == slave.identity else "S")
+            monkeypatch.setattr(places, "state_of", lambda found: letter if found == slave.identity else "S")
         clock = Clock(monkeypatch)
         for _ in range(8):
             turn_for(pair, clock, 5)

@@ -208,7 +208,12 @@ def test_this_list_names_everything_that_the_plugin_uses() -> None:
         ("PDispatcher", {"close"}),
         ("events", {"subscribe", "ProcessGroupAddedEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent"}),
         ("options", {"logger", "mood", "pidhistory", "close_parent_pipes", "here", "stderr", "get"} | lives),
-        ("config", {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart", "load"} | signals),
+        (
+            "config",
+            {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart"}
+            | {"load", "stamp"}
+            | signals,
+        ),
     ):
         used = set(re.findall(rf"\b{owner}\.(\w+)", source))
         assert used <= known, f"the plug-in uses more of supervisor's {owner} than this test names"

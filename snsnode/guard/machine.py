@@ -216,6 +216,37 @@ def step(state: State, event: Event, now_s: float, rules: Rules, *, wanted: bool
 _REPLACING = (Phase.ABSENT, Phase.CLEARING, Phase.WAITING)
 
 
+def due_s(state: State, rules: Rules, *, wanted: bool, moving: bool) -> float | None:
+    """Return when the next tick does something, if it finds the partner as the last one did; None where none does.
+
+    ``moving`` tells whether the partner's progress moves. Monotonic seconds. What must be exceeded is due a tick
+    later.
+    """
+    now = float("-inf")
+    match state.phase:
+        case Phase.CLEARING:
+            return None
+        case Phase.ABSENT:
+            return now if wanted else None
+        case Phase.WAITING:
+            return state.launch_at_s if wanted else now
+    if not wanted:
+        return None
+    if state.stopped_seen:
+        return now
+    due = [state.next_beat_s] if rules.sends else []
+    if state.phase is Phase.STARTING:
+        due.append(state.since_s + rules.start_deadline_s + TICK_S)
+    elif not rules.sends:
+        due.append(max(state.beat_s + max(rules.silence_s, SILENT_MIN_S) + TICK_S, state.trusted_from_s))
+    elif not moving and state.progress is not None:
+        if state.phase is Phase.UP and state.bell_s <= state.progress_s:
+            due.append(state.progress_s + STALL_S)
+        if state.beat_s - state.progress_s > rules.interval_s:
+            due.append(max(state.progress_s + rules.silence_s + TICK_S, state.trusted_from_s))
+    return min(due)
+
+
 def _tick(state: State, tick: Tick, now_s: float, rules: Rules, wanted: bool) -> Outcome:
     if _is_late(state, now_s):
         state = _forgive(state, now_s, rules)
