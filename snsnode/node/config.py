@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeVar
 
 from snsnode.base import fields, reading
 from snsnode.base.errors import ConfigError
-from snsnode.base.ids import VmName
+from snsnode.base.ids import VmName, shown
 
 FORMAT = 1
 FILENAME = "node.json"
+CAUSE_MAX = 200  # characters of what is wrong with it: a key may be as long as the file
 BYTES_MAX = 4 * 1024 * 1024  # ten thousand routers, of at most 350 bytes each
 
 RoleName = Literal["router", "slave", "master"]
@@ -137,7 +138,7 @@ def load(vm_dir: Path) -> NodeConfig:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        cause = str(error) if isinstance(error, reading.Damaged) else repr(error)
+        cause = str(error) if isinstance(error, reading.Damaged) else shown(repr(error), CAUSE_MAX)[1:-1]
         raise ConfigError(f"cannot read {path}: {cause}; run 'snsctl generate' to write it anew") from None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 TOOK_MAX_S = 2.0  # of the process's own time: what others on the machine do is no fault of ours
 FINDINGS_MAX = 20
+FINDING_MAX = 4_000  # characters
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Report:
     def found(self, seed: int, what: str) -> None:
         """Note a finding."""
         if len(self.findings) < FINDINGS_MAX:
-            self.findings.append(f"{self.part}, seed {seed}: {what}")
+            self.findings.append(f"{self.part}, seed {seed}: {what[-FINDING_MAX:]}")
 
     def lines(self) -> list[str]:
         """Return the report for people."""

@@ -233,6 +233,12 @@ def test_a_node_json_with_any_field_of_another_type_or_range_is_refused_or_works
     assert refused > 300
 
 
+@pytest.mark.parametrize("text", ['{"format": 1, "%s": 1}', '{"format": "%s"}', '{"%s": 1}'])
+def test_a_node_json_with_a_long_key_is_refused_briefly(vm: VmDir, text: str) -> None:
+    (vm.path / "node.json").write_text(text % ("k" * 9000))
+    refuse(vm)
+
+
 def refuse(vm: VmDir) -> None:
     with pytest.raises(ConfigError) as refused:
         config.load(vm.path)
