@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -85,6 +85,21 @@ FILES = {
 }
 LEDGER = {"boot_id": boot_id(), "recent_s": [1.0], "delayed": 0, "totals": {"master": 1}}
 HOLDER = {"start_ticks": 1, "boot_id": boot_id(), "epoch": 1, "config": "x", "since_s": 1.0}
+ENDPOINT = {"vm": "vm1", "address": "127.0.0.1", "port": 3010}
+NODE: dict[str, Any] = {
+    "format": 1,
+    "cluster": "c",
+    "vm": "vm2",
+    "address": "127.0.0.1",
+    "router_port": None,
+    "server_port": 3020,
+    "routers": [ENDPOINT],
+    "store": "sqlite:///sns.db",
+    "selection": "single",
+    "spare": True,
+    "keepalive": {"interval_s": 3.0, "timeout_s": 1.0, "silence_s": 9.0},
+    "restart": {"intensity": 5, "period_s": 10.0, "backoff_max_s": 10.0},
+}
 OF_ANOTHER_TYPE: list[object] = [None, True, -1, 1.5, 1e300, 2**63 - 1, "x", "1", [], {}, [[[1]]], {"a": {}}]
 
 
@@ -198,21 +213,7 @@ def test_what_is_no_node_json_is_refused_in_one_line(
 
 
 def test_a_node_json_with_any_field_of_another_type_or_range_is_refused_or_works(vm: VmDir) -> None:
-    endpoint = {"vm": "vm1", "address": "127.0.0.1", "port": 3010}
-    good = {
-        "format": 1,
-        "cluster": "c",
-        "vm": "vm2",
-        "address": "127.0.0.1",
-        "router_port": None,
-        "server_port": 3020,
-        "routers": [endpoint],
-        "store": "sqlite:///sns.db",
-        "selection": "single",
-        "spare": True,
-        "keepalive": {"interval_s": 3.0, "timeout_s": 1.0, "silence_s": 9.0},
-        "restart": {"intensity": 5, "period_s": 10.0, "backoff_max_s": 10.0},
-    }
+    endpoint, good = ENDPOINT, NODE
     assert config.from_json(json.dumps(good)).roles == ("slave", "master")
     wrong = [*OF_ANOTHER_TYPE, "../../etc", "a\nb", "x" * 9000, 65536, 10**9]
     refused = 0
@@ -220,7 +221,7 @@ def test_a_node_json_with_any_field_of_another_type_or_range_is_refused_or_works
         for value in wrong:
             variants = [good | {key: value}]
             if isinstance(good[key], dict):
-                variants += [good | {key: good[key] | {inner: value}} for inner in good[key]]  # type: ignore[operator, attr-defined]
+                variants += [good | {key: good[key] | {inner: value}} for inner in good[key]]
             if key == "routers":
                 variants += [good | {key: [endpoint | {inner: value}]} for inner in endpoint]
             for variant in variants:
@@ -233,9 +234,9 @@ def test_a_node_json_with_any_field_of_another_type_or_range_is_refused_or_works
     assert refused > 300
 
 
-@pytest.mark.parametrize("text", ['{"format": 1, "%s": 1}', '{"format": "%s"}', '{"%s": 1}'])
-def test_a_node_json_with_a_long_key_is_refused_briefly(vm: VmDir, text: str) -> None:
-    (vm.path / "node.json").write_text(text % ("k" * 9000))
+@pytest.mark.parametrize("part", [{}, {"keepalive": NODE["keepalive"] | {"k" * 9000: 1}}])
+def test_a_node_json_with_a_long_key_is_refused_briefly(vm: VmDir, part: dict[str, Any]) -> None:
+    (vm.path / "node.json").write_text(json.dumps(NODE | (part or {"k" * 9000: 1})))
     refuse(vm)
 
 
