@@ -1,3 +1,3 @@
 """A fault-tolerant tiny social network and the supervisor-style process manager that keeps it up."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

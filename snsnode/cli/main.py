@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from snsnode import __version__
 from snsnode.base.errors import EXIT_NOT_SO, EXIT_USAGE, SnsError
 from snsnode.base.signals import start_clean
 from snsnode.cli import streams
@@ -42,7 +43,7 @@ COMMANDS = {
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="snsnode", prog_name="snsctl")
+@click.version_option(__version__, prog_name="snsctl")
 @shared_before
 @click.pass_context
 def snsctl(ctx: click.Context, spec_path: Path | None, home: Path | None, vms: tuple[str, ...]) -> int:

@@ -13,7 +13,7 @@ class Process:
     uptime_s: float | None = None
     restarts: int = 0
     note: str = ""  # what supervisor's word cannot say: frozen, stopped on purpose, paused
-    version: str = ""  # of the snsnode that it runs; "" where that is not known
+    version: str = ""  # of the snsnode that it runs; "" without a process
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def _holders(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
 def _old_code(name: VmName, role: str, live: Holder) -> Finding | None:
     """Tell of a process that began before snsnode was installed as it is now."""
     fix = f"run 'snsctl restart --vm {name}'"
-    if live.version not in ("", __version__):
+    if live.version != __version__:
         return warn(f"{name} {role}", f"runs snsnode {live.version}, and {__version__} is installed", fix)
     began_s = time.time() - live.identity.uptime_s
     if began_s < _changed_s():

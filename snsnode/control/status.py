@@ -326,11 +326,12 @@ def _version_notes(visits: "dict[VmName, _Visit]") -> list[str]:
     found: dict[str, list[str]] = {}
     for vm, visit in visits.items():
         for role in ROLES:
-            version = _process(visit, role).version
-            if version not in ("", __version__):
-                found.setdefault(version, []).append(f"{vm} {role}")
+            process = _process(visit, role)
+            if process.pid is not None and process.version != __version__:
+                found.setdefault(process.version, []).append(f"{vm} {role}")
     return [
-        f"{', '.join(roles)} run snsnode {version}, and {__version__} is installed; 'snsctl restart' brings it"
+        f"{', '.join(roles)} {'runs' if len(roles) == 1 else 'run'} snsnode {version}, and {__version__} is "
+        "installed; 'snsctl restart' brings it"
         for version, roles in found.items()
     ]
 
