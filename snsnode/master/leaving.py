@@ -32,6 +32,7 @@ class Leaving:
         self._social = social
         self._journal = journal
         self._told_s: float | None = None  # when the clients were told to move; None: they may stay
+        self._asking = False  # the routers whether we may end
         registration.leaving = intent.is_drained(vm_dir)
 
     async def run(self) -> None:
@@ -45,6 +46,8 @@ class Leaving:
 
     async def look(self) -> int | None:
         """Do what the mark says; return how many routers took a change, None where there was none."""
+        if self._asking:
+            return None
         drained = intent.is_drained(self._vm_dir) or self._registration.ending
         took = None
         if drained != self._registration.leaving:
@@ -52,6 +55,22 @@ class Leaving:
             took = await (self._registration.leave() if drained else self._registration.stay())
         self._tell_clients()
         return took
+
+    async def may_end(self) -> bool:
+        """Tell whether a router has another server for our clients.
+
+        To find out, we leave. Where we may end, we have left; where we do not end after all, the next look at the
+        mark brings us back.
+        """
+        stays = not self._registration.leaving
+        self._asking = True
+        try:
+            await self._registration.leave()
+            if not self._registration.may_move and stays:
+                await self._registration.stay()
+        finally:
+            self._asking = False
+        return self._registration.may_move
 
     async def end(self) -> None:
         """Leave for good: return when the clients have moved, or cannot, at most after ``MOVE_WITHIN_S``."""

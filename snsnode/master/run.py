@@ -35,7 +35,7 @@ from snsnode.social.service import SocialService
 from snsnode.store.engines import open_store
 from snsnode.store.protocol import Store
 from snsnode.transport.health import Health, register
-from snsnode.transport.reservation import reserve
+from snsnode.transport.reservation import Reservation, reserve
 from snsnode.transport.servers import Server, bind, make_server, make_threaded_server
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class _Master:
                 if not await self._begin(stop):
                     return
                 # We listen last: clients and probes shall be refused at once, not left waiting in a backlog.
-                self._add_services(servers)
+                self._add_services(servers, reserved)
                 await servers.public.start()
             servers.local.start()
             self._health.set(True)
@@ -150,13 +150,14 @@ class _Master:
             await self._routers.close()
             (self._vm_dir.run / "master.sock").unlink(missing_ok=True)
 
-    def _add_services(self, servers: _Servers) -> None:
+    def _add_services(self, servers: _Servers, reserved: Reservation) -> None:
         public, local = servers.public, servers.local
         public.add(social_pb2_grpc.add_SNSServiceServicer_to_server, self._social)
         keepalive = PublicKeepAlive(self._config, self._keepalive, self._registration.info)
         public.add(master_pb2_grpc.add_MasterServicer_to_server, keepalive)
         register(self._health, public)
-        bind(public, self._config.endpoint("master").target)
+        for target in reserved.targets:  # not the name again: a resolver may be silent by now
+            bind(public, target)
         local.add(master_pb2_grpc.add_MasterServicer_to_server, self._keepalive)
         local.add(master_pb2_grpc.add_OrdersServicer_to_server, self._orders)
         bind(local, SOCKET)
@@ -178,20 +179,12 @@ class _Master:
                 ("claim", self._claim_later()),
                 ("fence", self._end_when_fenced()),
                 ("leaving", self._leaving.run()),
-                ("memory", MemoryGuard(self._vm_dir, "master", self._journal, self._may_end, stop).run()),
+                ("memory", MemoryGuard(self._vm_dir, "master", self._journal, self._leaving.may_end, stop).run()),
             )
             await self._drain(server)
             await self._rising.close()
             for line in lines:
                 line.cancel()
-
-    async def _may_end(self) -> bool:
-        """Tell whether a router has another server for our clients; it keeps them for us until we end, or stay."""
-        await self._registration.leave()
-        if self._registration.may_move:
-            return True
-        await self._registration.stay()
-        return False
 
     async def _drain(self, server: Server) -> None:
         """Leave without a failed call: no new clients, those here moved, what is in flight answered.

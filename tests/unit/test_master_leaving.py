@@ -168,3 +168,27 @@ async def test_a_mark_that_cannot_be_read_for_a_moment_ends_no_master(
         await eventually_async(lambda: told.told == ["leave"], within_s=10)
         following.cancel()
     assert len(failed) == 2
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "drained", "told"),
+    [(True, False, ["leave"]), (False, False, ["leave", "stay"]), (False, True, ["leave"])],
+    ids=["another-server", "nobody-else", "drained-and-nobody-else"],
+)
+async def test_a_master_that_asks_whether_it_may_end_is_not_brought_back_meanwhile(
+    vm: VmDir, elsewhere: bool, drained: bool, told: list[str]
+) -> None:
+    if drained:
+        intent.drain(vm)
+
+    class SlowRouters(FakeRegistration):
+        async def leave(self, *, ending: bool = False) -> int:
+            took = await super().leave(ending=ending)
+            await departure.look()  # the mark's next look comes while the routers answer
+            return took
+
+    routers = SlowRouters(elsewhere)
+    departure = made(vm, routers, FakeSocial(0))
+    assert await departure.may_end() is elsewhere
+    assert routers.told == told
+    assert [entry.event for entry in read(vm.journal)] == []
