@@ -60,24 +60,23 @@ class Machines:
             lookup = self._lookups[name] = asyncio.get_running_loop().create_future()
             lookup.add_done_callback(lambda done: self._keep(name, done.result()))
             self._waiting.append((name, lookup))
-            self._start_thread()
+            self._start_threads()
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOKUP_S):
                 return await asyncio.shield(lookup)
         return machines  # what was true a while ago is better than nothing
 
-    def _start_thread(self) -> None:
-        """Look the next name up in a thread that nobody waits for: a resolver may take longer than our end."""
-        if not self._waiting or self._threads >= LOOKUPS_AT_ONCE:
-            return
-        name, lookup = self._waiting.popleft()
-        thread = threading.Thread(target=self._look_up, args=(name, lookup), name="look-up", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads: as good as no resolver
-            lookup.set_result(frozenset())
-        else:
-            self._threads += 1
+    def _start_threads(self) -> None:
+        """Look the next names up in threads that nobody waits for: a resolver may take longer than our end."""
+        while self._waiting and self._threads < LOOKUPS_AT_ONCE:
+            name, lookup = self._waiting.popleft()
+            thread = threading.Thread(target=self._look_up, args=(name, lookup), name="look-up", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: as good as no resolver
+                lookup.set_result(frozenset())
+            else:
+                self._threads += 1
 
     def _keep(self, name: str, machines: frozenset[str]) -> None:
         del self._lookups[name]
@@ -94,7 +93,7 @@ class Machines:
     def _looked_up(self, lookup: "asyncio.Future[frozenset[str]]", machines: frozenset[str]) -> None:
         self._threads -= 1
         lookup.set_result(machines)
-        self._start_thread()
+        self._start_threads()
 
 
 def _ip(address: str) -> str | None:

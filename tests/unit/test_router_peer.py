@@ -116,3 +116,26 @@ async def test_many_callers_make_one_lookup_and_a_slow_one_holds_up_nobody_for_l
 
     await eventually_async(is_known, within_s=10)
     assert resolver.asked == ["vm2"]
+
+
+async def test_names_that_wait_are_answered_where_no_more_threads_are_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+
+    def silent(*_: Any, **__: Any) -> list[Any]:
+        release.wait(10)
+        return []
+
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(peers, "LOOKUP_S", 0.0)
+    machines = Machines()
+    for number in range(3 * peers.LOOKUPS_AT_ONCE):
+        assert not await machines.is_from("ipv4:10.0.0.2:50123", f"host{number}")
+    monkeypatch.setattr(threading, "Thread", NoThread)
+    release.set()
+    await eventually_async(lambda: not machines._lookups, within_s=10)
