@@ -66,6 +66,15 @@ def read_tail(path: Path, bytes_max: int, *, since: int = 0) -> bytes:
         return file.read(bytes_max)
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes whenever a new file takes the place of ``path``; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
 def read_text(path: Path, bytes_max: int = BYTES_MAX) -> str:
     """Return the text of a small file, without NUL; raises as ``read_bytes``, and ``Damaged`` for other bytes."""
     return as_text(read_bytes(path, bytes_max))

@@ -115,15 +115,6 @@ def to_json(config: NodeConfig) -> str:
     return json.dumps({"format": FORMAT} | dataclasses.asdict(config), indent=2) + "\n"
 
 
-def stamp(vm_folder: Path) -> tuple[int, int] | None:
-    """Return what changes with every new ``node.json``; None where there is none."""
-    try:
-        stat = (vm_folder / FILENAME).stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino
-
-
 def load(vm_dir: Path) -> NodeConfig:
     """Read ``vm_dir/node.json``.
 

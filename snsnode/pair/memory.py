@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from snsnode.base import reading
 from snsnode.node import cluster
@@ -19,12 +20,14 @@ from snsnode.node.durable import write_text
 from snsnode.node.paths import VmDir
 from snsnode.node.process import boot_id
 from snsnode.observe.journal import Journal
+from snsnode.pair import disk
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
 AGAIN_AFTER_S = 600.0
 ASK_EVERY_S = 20.0  # whether somebody else serves, where nobody did
+READ_S = 1.0  # a disk that hangs keeps the bound that was read last
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -55,17 +58,19 @@ class MemoryGuard:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 used_bytes = int(os.pread(statm, 128, 0).split()[1]) * _PAGE_BYTES
-                if used_bytes > cluster.MEMORY_MIN_BYTES and used_bytes > self._limit.bytes_now():
-                    await self._outgrown(used_bytes)
+                if used_bytes <= cluster.MEMORY_MIN_BYTES:
+                    continue
+                limit_bytes = await self._limit.look()
+                if used_bytes > limit_bytes:
+                    await self._outgrown(used_bytes, limit_bytes)
         finally:
             os.close(statm)
 
-    async def _outgrown(self, used_bytes: int) -> None:
+    async def _outgrown(self, used_bytes: int, limit_bytes: int) -> None:
         if self._stop.is_set() or time.monotonic() < self._ask_s:
             return
         self._ask_s = time.monotonic() + ASK_EVERY_S
-        limit_mib = self._limit.bytes_now() // cluster.MIB
-        used = f"{used_bytes // cluster.MIB} MiB, more than limits.memory, {limit_mib} MiB"
+        used = f"{used_bytes // cluster.MIB} MiB, more than limits.memory, {limit_bytes // cluster.MIB} MiB"
         if _ended_lately(self._vm_dir, self._role):
             log.warning("this %s has %s; it ended for that less than %.0f s ago", self._role, used, AGAIN_AFTER_S)
         elif not await self._may_end():
@@ -77,19 +82,21 @@ class MemoryGuard:
 
 
 class _Limit:
-    """The bound of ``cluster.json``, which is read anew when it changes."""
+    """The bound of ``cluster.json``, which is read anew when it changes; without the file, the default."""
 
     def __init__(self, vm_dir: VmDir) -> None:
         self._folder = vm_dir.path
         self._seen: object = None
         self._bytes = cluster.MEMORY_DEFAULT_BYTES
 
-    def bytes_now(self) -> int:
-        with contextlib.suppress(OSError):
-            stat = (self._folder / cluster.FILENAME).stat()
-            if self._seen != (stat.st_mtime_ns, stat.st_ino):
-                self._seen = stat.st_mtime_ns, stat.st_ino
-                self._bytes = cluster.load(self._folder).limits.memory_bytes
+    async def look(self) -> int:
+        """Return the bound in bytes; where the file is damaged or cannot be read now, the last one."""
+        with contextlib.suppress(TimeoutError):
+            stamp = await disk.do(partial(reading.stamp, self._folder / cluster.FILENAME), READ_S)
+            if stamp != self._seen:
+                file = await disk.do(partial(cluster.load, self._folder), READ_S)
+                if not file.problem:
+                    self._seen, self._bytes = stamp, file.limits.memory_bytes
         return self._bytes
 
 

@@ -5,8 +5,9 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
+from snsnode.base import reading
 from snsnode.base.errors import ConfigError
-from snsnode.node.config import NodeConfig, load, stamp
+from snsnode.node.config import FILENAME, NodeConfig, load
 from snsnode.node.paths import VmDir
 from snsnode.pair import disk
 
@@ -20,7 +21,7 @@ async def follow_config(vm_dir: VmDir, on_change: Callable[[NodeConfig], None]) 
     """
     seen = None
     while True:
-        now = await disk.do(partial(stamp, vm_dir.path))
+        now = await disk.do(partial(reading.stamp, vm_dir.path / FILENAME))
         if now != seen and now is not None:
             seen = now
             with contextlib.suppress(ConfigError):  # a damaged file changes nothing; the next start refuses it

@@ -21,9 +21,8 @@ from snsnode.transport.servers import bind, make_server
 
 GRACE_S = 0.5  # Connects that wait for a server are ended after this; clients ask again
 LOCK_WAIT_S = 1.0
-TABLE_MAX_BYTES = (
-    2 * 1024 * 1024
-)  # another router's table: as many servers as a spec has, of at most 350 bytes each
+# Of another router's table: as many servers as a spec has, each of 350 bytes at most.
+TABLE_MAX_BYTES = 2 * 1024 * 1024
 
 
 async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:

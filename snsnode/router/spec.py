@@ -9,12 +9,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+from snsnode.base import reading
 from snsnode.node import cluster
 from snsnode.node.cluster import ClusterFile
 from snsnode.node.config import Endpoint, NodeConfig
 from snsnode.node.paths import VmDir
+from snsnode.pair import disk
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +60,11 @@ class SpecFile:
         """Call ``on_change`` with what counts, now and after each change of the file, until cancelled."""
         seen: object = None
         while True:
-            stamp = _stamp(self._vm_dir)
+            stamp = await disk.do(partial(reading.stamp, self._vm_dir.path / cluster.FILENAME))
             # Without a file it is the home that tells, and the complaint is repeated.
             if stamp != seen or (self._problem and time.monotonic() - self._told_s >= TOLD_EVERY_S):
                 seen = stamp
-                on_change(self.read())
+                on_change(await disk.do(self.read))
             await asyncio.sleep(LOOK_EVERY_S)
 
     def update(self, config: NodeConfig) -> None:
@@ -85,11 +88,3 @@ class SpecFile:
         self._problem, self._told_s = problem, now_s
         instead = "the last good one" if self._good is not None else "the servers in this home alone"
         log.error("%s. Until then this router goes by %s", problem, instead)
-
-
-def _stamp(vm_dir: VmDir) -> tuple[int, int] | None:
-    try:
-        stat = (vm_dir.path / cluster.FILENAME).stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import snsnode
+from snsnode.base import reading
 from snsnode.base.backoff import Backoff
 from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Memory, judge
 from snsnode.guard.times import SEND_OFF_S, TICK_S, Times
 from snsnode.guard.view import Me, View
 from snsnode.node import intent, places
-from snsnode.node.config import PARTNERS, NodeConfig, load, stamp
+from snsnode.node.config import FILENAME, PARTNERS, NodeConfig, load
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import send_signal
@@ -137,7 +138,7 @@ class SpareKeeper:
             self._ended(None)
 
     def _fingerprint(self) -> object:
-        return self._code, stamp(self._vm_dir.path)
+        return self._code, reading.stamp(self._vm_dir.path / FILENAME)
 
     def _is_readable(self) -> bool:
         """Tell whether a new spare could read the configuration; else the one that has the old is worth more."""

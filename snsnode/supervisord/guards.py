@@ -9,12 +9,13 @@ import time
 
 from supervisor.loggers import Logger
 
+from snsnode.base import reading
 from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Action, Memory, judge
 from snsnode.guard.times import UNREADABLE, Times
 from snsnode.guard.view import Me, Place, View
 from snsnode.node import budget, config, intent, places
-from snsnode.node.config import PARTNERS
+from snsnode.node.config import FILENAME, PARTNERS
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify, send_signal
 from snsnode.observe.journal import Journal
@@ -70,7 +71,7 @@ class PairGuard:
 
     def _settings(self) -> Times:
         """Return what node.json says; where it cannot be read, the slave will tell why."""
-        stamp = config.stamp(self._vm_dir.path)
+        stamp = reading.stamp(self._vm_dir.path / FILENAME)
         if stamp != self._times[0]:
             try:
                 found = config.load(self._vm_dir.path)

@@ -210,9 +210,7 @@ def test_this_list_names_everything_that_the_plugin_uses() -> None:
         ("options", {"logger", "mood", "pidhistory", "close_parent_pipes", "here", "stderr", "get"} | lives),
         (
             "config",
-            {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart"}
-            | {"load", "stamp"}
-            | signals,
+            {"options", "name", "startsecs", "stopwaitsecs", "exitcodes", "autostart"} | {"load"} | signals,
         ),
     ):
         used = set(re.findall(rf"\b{owner}\.(\w+)", source))
