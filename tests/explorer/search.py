@@ -16,7 +16,7 @@ from tests.explorer.world import Setup, Violation, World, first_state
 HOUR_S = 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """What led to a state: words, the seconds that passed before, and whether it was a fault."""
 
@@ -254,44 +254,43 @@ def faults(setup: Setup, state: State) -> Iterator[Successor]:
     if not state.faults:
         return
     less = replace(state, faults=state.faults - 1)
+    for words, act in _breaks(state):
+        if not setup.only or words in setup.only:
+            step, after = _carried_out(setup, less, f"FAULT: the {words}", act)
+            yield replace(step, fault=True), after
+
+
+def _breaks(state: State) -> Iterator[tuple[str, Act]]:
     for process in state.processes:
         if process.stage == "dying":
             continue
-        pid, kind = process.pid, process.kind
-        yield _fault(setup, less, f"the {kind} is killed", partial(World.kill, pid=pid))
-        if process.condition != "ok":
-            continue
-        for words, condition, heals_s in _illnesses(setup, process):
-            yield _fault(
-                setup,
-                less,
-                f"the {kind} {words}",
-                partial(World.change, pid=pid, condition=condition, heals_s=heals_s, well_s=0.0),
-            )
+        yield f"{process.kind} is killed", partial(World.kill, pid=process.pid)
+        if process.condition == "ok":
+            for words, condition, heals_s in _illnesses(process):
+                yield f"{process.kind} {words}", partial(_ail, process.pid, condition, heals_s)
     if state.supervisor.condition == "ok":
-        for words, condition in (("is killed", "dead"), ("is frozen", "frozen")):
-            yield _fault(setup, less, f"supervisord {words}", partial(_supervisor, condition=condition))
+        yield "supervisord is killed", partial(_supervisor, condition="dead")
+        yield "supervisord is frozen", partial(_supervisor, condition="frozen")
 
 
-def _illnesses(setup: Setup, process: Process) -> Iterator[tuple[str, str, float]]:
+def _ail(pid: int, condition: str, heals_s: float, world: World) -> None:
+    world.change(pid, condition=condition, heals_s=heals_s, well_s=0.0)
+
+
+def _illnesses(process: Process) -> Iterator[tuple[str, str, float]]:
+    """Yield what may befall a process. A blocked loop of a slave or a spare is as silent as a deadlock."""
     yield "is frozen", "frozen", FOREVER
     yield "deadlocks", "deadlocked", FOREVER
-    if process.kind != "spare":
+    if process.kind == "master":
         yield "has its event loop blocked", "blocked", FOREVER
-    yield "gets no CPU for 2 s", "starved", 2.0
-    yield "waits 5 s for its disk", "disk", 5.0
+    if process.kind != "spare":
+        yield "gets no CPU for 2 s", "starved", 2.0
+        yield "waits 5 s for its disk", "disk", 5.0
 
 
 def _supervisor(world: World, condition: str) -> None:
     broken = replace(world.state.supervisor, condition=condition)
     world.state = replace(world.state, supervisor=broken)
-
-
-def _fault(setup: Setup, state: State, words: str, act: Act) -> Successor:
-    step, after = _carried_out(setup, state, "", act)
-    return Step(
-        "; ".join([f"FAULT: {words}", step.words] if step.words else [f"FAULT: {words}"]), fault=True
-    ), after
 
 
 # --- the search ------------------------------------------------------------------------------------------------

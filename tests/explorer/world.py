@@ -17,7 +17,7 @@ from snsnode.guard.times import Times
 from snsnode.guard.view import Me, Place, View
 from snsnode.node.places import EMPTY, Seen
 from snsnode.node.process import Identity
-from tests.explorer.state import FOREVER, Keeper, Kind, Process, State, Supervisor, identity, replace, rounded
+from tests.explorer.state import FOREVER, Kind, Process, State, Supervisor, identity, replace, rounded
 
 SLAVE_STARTS_S = 1.0  # from launch to the lock
 MASTER_STARTS_S = 1.0
@@ -27,7 +27,6 @@ SETTLE_S = 0.0
 LOCK_WAIT_S = 2.0
 DRAIN_S = 1.0
 REFUSED_S = 0.0  # a beat to a master that does not listen yet
-REMEMBERED = ("well_s", "young_s")
 
 
 class Violation(Exception):
@@ -42,6 +41,8 @@ class Setup:
     settings: Times = times.SHIPPED
     spare: bool = True
     budget_wait_s: float = 0.0  # each restart waits for so long
+    quick: bool = True  # one fault is searched within seconds
+    only: frozenset[str] = frozenset()  # the faults that may come, as "master is killed"; empty: all of them
     table: tuple[Row, ...] = TABLE
     step: Callable[..., machine.Outcome] = machine.step
 
@@ -596,7 +597,3 @@ def first_state(setup: Setup, faults: int) -> State:
     world = World(setup, State(faults=faults))
     child = world.spawn("slave")
     return replace(world.state, supervisor=Supervisor(child=child, look_s=times.SUPERVISORD_TICK_S))
-
-
-def keeper_of(process: Process) -> Keeper:
-    return process.keeper
