@@ -1,7 +1,6 @@
 """One watcher of a partner, on a clock that is passed in: what the tests of the pair machine share."""
 
 from snsnode.guard.machine import (
-    TICK_S,
     Action,
     Answered,
     Beat,
@@ -16,6 +15,7 @@ from snsnode.guard.machine import (
     Tick,
     step,
 )
+from snsnode.guard.times import TICK_S
 from snsnode.node.process import Identity
 
 SLAVE = Rules(interval_s=3.0, timeout_s=1.0, silence_s=9.0, start_deadline_s=20.0, sends=True)

@@ -22,16 +22,14 @@ I6  **No standstill.** In CLEARING an action is under way, or the time is set at
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from snsnode.guard.times import LATE_S, SILENT_MIN_S, START_S, TICK_S, Times
 from snsnode.node.process import Identity
 
-TICK_S = 0.1  # how often the watcher looks; two looks at state T are this far apart
-LATE_S = 0.5  # a tick that comes later than this says that the watcher itself did not run
 STALL_S = 0.5  # progress that stands still this long is worth a beat at once: the bell, not the verdict
 # Lower bounds for verdicts on a single signal: on a busy machine a healthy partner may be late by this much,
 # however short the spec's silence is.
 SILENCE_MIN_S = 3.0  # KeepAlive unanswered although progress moves, or where none is shown
 UNANSWERED_MISSES = 3
-SILENT_MIN_S = 1.0  # no KeepAlive from a slave
 STARTING_BEAT_S = 0.1  # between beats to a partner that is starting
 RETRY_S = 0.5  # after an action that broke off; what we lack (descriptors, memory, room) may be there again
 
@@ -73,6 +71,12 @@ class Rules:
     silence_s: float
     start_deadline_s: float
     sends: bool
+
+    @classmethod
+    def of(cls, times: Times, *, sends: bool) -> "Rules":
+        """Return the rules of a slave's watch (``sends``), or of a master's."""
+        start_s = START_S if sends else times.first_beat_s
+        return cls(times.interval_s, times.timeout_s, times.silence_s, start_s, sends=sends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,14 @@ class Times:
         return cls(keepalive.interval_s, keepalive.timeout_s, keepalive.silence_s, restart.backoff_max_s)
 
     @property
+    def first_beat_s(self) -> float:
+        """From a slave's launch to its first KeepAlive, as its master hears it.
+
+        The first one may come while the master still takes its own role, and then the next is an interval away.
+        """
+        return START_S + self.interval_s
+
+    @property
     def partner_s(self) -> float:
         """A master ends a slave that sends no KeepAlive for so long; a spare then launches a missing slave."""
         return max(self.silence_s, SILENT_MIN_S)
@@ -73,6 +81,7 @@ LONGEST = Times(interval_s=60.0, timeout_s=60.0, silence_s=3600.0, backoff_max_s
 
 for _times in (SHORTEST, SHIPPED, LONGEST):
     assert _times.partner_s < _times.spare_s < _times.supervisord_s
+    assert _times.first_beat_s > max(START_S, _times.interval_s), "a slave may have to beat twice to be heard once"
 assert START_S < IDLE_S, "a slave whose master is starting is not idle"
 assert DRAIN_S < STOP_WAIT_S, "supervisord must not kill a master that drains"
 assert TICK_S < LATE_S < SILENT_MIN_S and SUPERVISORD_TICK_S < SUPERVISORD_LATE_S < LAST_RESORT_S

@@ -8,6 +8,7 @@ from functools import partial
 from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
 from snsnode.guard.machine import Cause, Rules
+from snsnode.guard.times import Times
 from snsnode.master.garbage import collect_rarely
 from snsnode.master.keepalive import KeepAliveService, PublicKeepAlive
 from snsnode.master.leaving import Leaving
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 2.0  # a dying predecessor has this long to let go
 PORT_WAIT_S = 0.25  # and this long after its lock
 GRACE_S = 2.0  # after the drain, calls in flight have this long
-SLAVE_DEADLINE_S = 20.0  # from a slave's launch to its first KeepAlive
 CLAIM_RETRY_S = 0.5
 KEEPALIVE_THREADS = 3  # two for heartbeats, and one that an order may hold
 SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's name may have 107 bytes only
@@ -287,9 +287,6 @@ class _Master:
         def on_down(holder: Holder | None, cause: Cause) -> None:
             log.warning("the slave: %s", cause.value)
 
-        keepalive = self._config.keepalive
-        rules = Rules(
-            keepalive.interval_s, keepalive.timeout_s, keepalive.silence_s, SLAVE_DEADLINE_S, sends=False
-        )
+        rules = Rules.of(Times.of(self._config.keepalive, self._config.restart), sends=False)
         partner = Partner("slave", launch=launch, beat=None, on_down=on_down)
         return Watch(self._vm_dir, self._config, partner, rules, self._journal)

@@ -22,6 +22,7 @@ from functools import partial
 from snsnode.base.errors import EXIT_CONFIG, SnsError
 from snsnode.guard import machine
 from snsnode.guard.machine import Cause, Phase
+from snsnode.guard.times import TICK_S
 from snsnode.node import budget, intent
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.lock import Holder, live_holder, read_holder
@@ -116,7 +117,7 @@ class Watch:
 
     async def _until_next_tick(self) -> None:
         """Feed what comes for ``TICK_S``; less when a starting partner shows its first progress."""
-        until_s = time.monotonic() + machine.TICK_S
+        until_s = time.monotonic() + TICK_S
         while (rest_s := until_s - time.monotonic()) > 0:
             starting = self._state.partner if self._state.phase is Phase.STARTING else None
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.

@@ -8,6 +8,7 @@ from typing import Any
 
 from snsnode.base.errors import SnsError, Unavailable
 from snsnode.guard.machine import Cause, Phase, Rules
+from snsnode.guard.times import Times
 from snsnode.node import epoch, intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
@@ -31,7 +32,6 @@ from snsnode.transport.servers import bind, make_server
 
 log = logging.getLogger(__name__)
 
-START_DEADLINE_S = 20.0  # from launch to the first answered KeepAlive
 # Relative to the working directory: a socket's name may have 107 bytes only.
 MASTER_SOCKET = "unix:run/master.sock"
 LOCK_WAIT_S = 1.0  # a dying predecessor has this long to let go
@@ -67,8 +67,7 @@ class _Slave:
         self._routers = Routers(config.routers, self._serve_router)
         self._sequence = 0
         partner = Partner("master", launch=self._launch, beat=self._beat, on_down=self._on_down)
-        keepalive = config.keepalive
-        rules = Rules(keepalive.interval_s, keepalive.timeout_s, keepalive.silence_s, START_DEADLINE_S, sends=True)
+        rules = Rules.of(Times.of(config.keepalive, config.restart), sends=True)
         self._watch = Watch(vm_dir, config, partner, rules, self._journal)
 
     async def run(self, stop: asyncio.Event) -> None:

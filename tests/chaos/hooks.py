@@ -44,12 +44,9 @@ if _role in ("master", "slave") and (_here / "clock-jumps").exists():
     time.time_ns = lambda: _wall_ns() + _jump_s() * 1_000_000_000
 if _role in ("master", "slave") and (_here / "start-deadline").exists():
     _deadline_s = float((_here / "start-deadline").read_text())
-    if _role == "slave":
-        import snsnode.slave.run
-        snsnode.slave.run.START_DEADLINE_S = _deadline_s
-    else:
-        import snsnode.master.run
-        snsnode.master.run.SLAVE_DEADLINE_S = _deadline_s
+    import snsnode.guard.machine
+    import snsnode.guard.times
+    snsnode.guard.machine.START_S = snsnode.guard.times.START_S = _deadline_s
 """
 
 

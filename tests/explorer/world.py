@@ -50,11 +50,10 @@ class Setup:
     def cap_s(self) -> float:
         """One second more than the largest age that any rule compares."""
         rows = max(row.patience_s(self.settings) for row in self.table)
-        return max(rows, machine.SILENCE_MIN_S, self.settings.silence_s, times.START_S) + 1.0
+        return max(rows, machine.SILENCE_MIN_S, self.settings.silence_s, self.settings.first_beat_s) + 1.0
 
     def rules(self, *, sends: bool) -> Rules:
-        t = self.settings
-        return Rules(t.interval_s, t.timeout_s, t.silence_s, times.START_S, sends=sends)
+        return Rules.of(self.settings, sends=sends)
 
 
 @dataclass

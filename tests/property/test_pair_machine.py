@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from snsnode.guard.machine import (
-    TICK_S,
     Action,
     Answered,
     Beat,
@@ -30,6 +29,7 @@ from snsnode.guard.machine import (
     Tick,
     step,
 )
+from snsnode.guard.times import TICK_S
 from snsnode.node.process import Identity
 
 BEATS_AT_ONCE = 2

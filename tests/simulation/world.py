@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snsnode.base.errors import SnsError
 from snsnode.guard.machine import Rules
+from snsnode.guard.times import Times
 from tests.simulation import delays
 from tests.simulation.client import Client
 from tests.simulation.clock import Clock
@@ -18,13 +19,12 @@ from tests.simulation.network import Call, Network, Port, Server
 from tests.simulation.registration import Registration
 from tests.simulation.router import Site
 from tests.simulation.store import StoreModel
-from tests.simulation.vm import VM
+from tests.simulation.vm import RESTART, VM
 
 if TYPE_CHECKING:
     from tests.simulation.master import Master
 
 TRACE_MAX = 400
-START_DEADLINE_S = 20.0
 HINT_S = 0.0016  # from a commit until another process hears of it: SQLite's data version, polled
 ROUTER_BACK_S = delays.COLD_SERVES_S
 SETTLE_S = 30.0  # after the last fault, every call made then and later is answered
@@ -130,7 +130,8 @@ class World:
     def rules(self, *, sends: bool) -> Rules:
         """Return the times of a watch."""
         setup = self.setup
-        return Rules(setup.interval_s, setup.timeout_s, setup.silence_s, START_DEADLINE_S, sends=sends)
+        times = Times(setup.interval_s, setup.timeout_s, setup.silence_s, RESTART.backoff_max_s)
+        return Rules.of(times, sends=sends)
 
     def text_of(self, post_id: int) -> str:
         """Return the text of a post."""

@@ -6,7 +6,6 @@ from snsnode.guard.machine import (
     RETRY_S,
     STALL_S,
     STARTING_BEAT_S,
-    TICK_S,
     Answered,
     Beat,
     Cause,
@@ -20,6 +19,7 @@ from snsnode.guard.machine import (
     Seen,
     Tick,
 )
+from snsnode.guard.times import TICK_S
 from tests.pair_rig import P, Q, Watcher, clearing, starting, up, waiting
 
 # --- ABSENT ------------------------------------------------------------------------------------------------

@@ -2,18 +2,8 @@
 
 import pytest
 
-from snsnode.guard.machine import (
-    LATE_S,
-    STALL_S,
-    TICK_S,
-    Answered,
-    Beat,
-    Cause,
-    Clear,
-    Died,
-    Missed,
-    Phase,
-)
+from snsnode.guard.machine import STALL_S, Answered, Beat, Cause, Clear, Died, Missed, Phase
+from snsnode.guard.times import LATE_S, TICK_S
 from tests.pair_rig import MASTER, SLAVE, P, Q, starting, up
 
 # --- UP ----------------------------------------------------------------------------------------------------
