@@ -1,7 +1,8 @@
 """Puts a damaged file away, so that its owner can write a new one and people can look at the old.
 
-Called by the file's owner alone: one who only reads may have caught the writer half-way. ``listeners`` hear of
-each file; a role, ``snsctl`` and supervisord's plug-in write the journal so, which this room does not know.
+Called by the file's owner alone: a process that only reads may have caught the writer half-way. ``listeners`` hear
+of each file. Through them roles, ``snsctl`` and supervisord's plug-in write the journal, which this room does not
+know.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """Reads the small files that processes share, within bounds of kind, size, depth and range.
 
-Whatever stands in a file's place may be anything: half a record, a gigabyte, a pipe that nobody writes to, a
+What stands in a file's place may be anything: half a record, a gigabyte, a pipe that nobody writes to, a
 folder, JSON a million levels deep. None of it may hold a reader up or end it. Every room reads such files through
 here (and takes an object apart by ``fields``): a file that is not what it should be raises ``Damaged``, and costs
-what it held, never a process. Who only reads goes on as if the file were missing; its owner sets it ``aside``.
+what it held, never a process. A mere reader goes on as if the file were missing; its owner sets it ``aside``.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What a process does about signals as it begins, and how a program that started a cluster ends by one.
 
 Standard library only: a role calls this first. A signal mask, and signals that are ignored, pass to a child
-through fork and exec: whoever starts us may have blocked SIGTERM, or ignore SIGCHLD, for reasons of its own.
+through fork and exec: the process that starts us may have blocked SIGTERM, or ignore SIGCHLD, for its own reasons.
 """
 
 import signal

@@ -3,8 +3,8 @@
 Called before anything in it is read: by every command, by each role as it begins, and by supervisord's plug-in.
 Whoever owns a folder, or may write to it, decides what is run from it; with root that is the whole machine. A
 folder above may be anybody's; but where others may write to it and no sticky bit keeps them from it, they could
-put another home in the place of ours. A group counts as others only where somebody else is in it: a user's private
-group does not.
+put another home in the place of ours. A group counts as others only where it has another member: a user's private
+group has none.
 """
 
 import grp
@@ -120,7 +120,7 @@ def _check_vm(folder: Path, home: Path, what: str) -> None:
         _check_owner(place, found, what)
         _check_mode(place, found, what)
         if place.name == "log":
-            continue  # is written, see ``check_logs``; only ``why`` and people read it
+            continue  # ours to write (``check_logs``); only ``why`` and people read what is in it
         for path, status in _entries(place, what):
             _check_owner(path, status, what)
             if not stat.S_ISDIR(status.st_mode) and _is_reachable(home, folder):
@@ -150,7 +150,7 @@ def _check_above(path: Path, what: str) -> None:
         try:
             found = named.stat()
         except OSError:
-            continue  # it does not exist yet, or cannot be looked at: then nor can what is in it
+            continue  # it does not exist yet, or we cannot look at it, nor then at what is in it
         if not found.st_mode & stat.S_ISVTX:
             _check_mode(named, found, what)
     for link in (absolute, *absolute.parents):
@@ -213,7 +213,7 @@ def _check_mode(path: Path, status: os.stat_result, what: str) -> None:
 
 
 def _is_shared(gid: int) -> bool:
-    """Tell whether somebody else than us and root is in a group; nobody is in one that has no name and is ours."""
+    """Tell whether a group has a member other than us and root; one without a name has none if we are in it."""
     try:
         members = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(gid).gr_mem if _is_known(name)}
     except KeyError:

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with streams.installed() as (out, _):
         code = _run(arguments)
         if out.lost is None or isinstance(out.lost, BrokenPipeError):
-            # Who read it has left, and the command did its work all the same.
+            # The reader has left, and the command did its work all the same.
             return code if out.lost is None else code or EXIT_NOT_SO
         return _failed(f"cannot write the output: {out.lost.strerror}", code or EXIT_NOT_SO)
 

@@ -1,6 +1,5 @@
 """``snsctl start client USER``: runs the terminal client here. The command itself is ``cli.start``."""
 
-import os
 from collections.abc import Sequence
 
 from snsnode.cli.streams import bare
@@ -13,8 +12,6 @@ def run_client(routers: Sequence[str], username: str) -> int:
         UsageError: the name is malformed; exit 2.
         SnsError: the login was refused, or no server was found; exit 1.
     """
-    # gRPC reads this as it is loaded: its INFO lines about a server that left would stand in the conversation.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # grpc and the prompt are loaded by those who start a client only.
     from snsnode.client.terminal import run
 

@@ -63,7 +63,7 @@ class Call(Generic[Result]):
             self._outcome.set_result(await self._work)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary of the task: whoever waits for it gets it
+        except Exception as error:  # noqa: BLE001 - the boundary of the task: its waiter gets it
             self._outcome.set_exception(error)
 
     def _cancel(self) -> None:
@@ -190,7 +190,7 @@ class Background:
         except BaseException as error:
             if self._started.done():
                 raise
-            self._started.set_exception(error)  # whoever waits for the start must not wait for ever
+            self._started.set_exception(error)  # the waiter for the start must not wait for ever
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

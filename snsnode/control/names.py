@@ -1,7 +1,7 @@
 """Where the host names of a spec lead: asked all at once, each once in a command's life, bounded in time.
 
-A name service that is silent makes ``getaddrinfo`` wait for half a minute, each time. So it is asked in threads of
-our own, which a command does not wait for at its end, and who still waits after ``WITHIN_S`` gets no answer.
+A name service that is silent makes ``getaddrinfo`` wait for half a minute, each time. Threads of our own ask it.
+A command does not wait for them at its end, and a caller that still waits after ``WITHIN_S`` gets no answer.
 """
 
 import contextlib

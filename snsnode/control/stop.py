@@ -26,7 +26,7 @@ SUPERVISORD_S = 30.0
 ANSWER_S = 1.5  # a supervisord that is silent for so long is frozen, or its socket is gone
 LOOK_EVERY_S = 0.02
 PROVEN_WITHIN_S = 3.0  # a supervisord that just starts listens and logs within this
-RESPAWNED_WITHIN_S = 1.0  # whoever restarts what we end has done it within this
+RESPAWNED_WITHIN_S = 1.0  # something that restarts what we end does it within this
 ENDED_MAX = 5  # of one role, before we say that somebody starts it ever anew
 
 

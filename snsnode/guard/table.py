@@ -1,4 +1,4 @@
-"""The table: who is stuck, who may act on it, after how long, and what it does.
+"""The table: which process is stuck, which observer may act on it, after how long, and what it does.
 
 A row's ``holds`` is its evidence. It returns what the condition is about (a process, or a process and its
 counter), so that a condition that goes on with *another* process begins anew; None where the condition does not
@@ -26,7 +26,7 @@ class Act(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. ``place`` is who is ended, or who is missing."""
+    """One line of the table. ``place`` is where the process is that is ended, or where one is missing."""
 
     name: str
     me: Me
@@ -110,7 +110,7 @@ def _frozen_slave(view: View) -> Hashable | None:
 
 
 def _unguarded_frozen_slave(view: View) -> Hashable | None:
-    """The master is dead or frozen too, and there is no spare: nobody who could end the slave can act."""
+    """The master is dead or frozen too, and there is no spare: no observer that could end the slave can act."""
     master_cannot = view.master.is_frozen or (view.master.known and view.master.identity is None)
     return _frozen_slave(view) if master_cannot and view.spare.known and view.spare.identity is None else None
 

@@ -258,7 +258,7 @@ class _Master:
         while True:  # a later claim, which a router brought about, may find no room either
             await asyncio.sleep(CLAIM_RETRY_S)
             if not self._claimed:
-                # The store may be above us and the disk full, or the store broken: who serves reads goes on.
+                # The store may be above us and the disk full, or the store broken: reads are served on.
                 with contextlib.suppress(Exhausted, StoreFailed):
                     await self._become(self._registration.epoch)
 

@@ -40,7 +40,7 @@ COMPLAIN_EVERY_S = 5.0
 async def wait_for_turn(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> bool:
     """Stand by; True when this process is to become the master, False when it is to leave."""
     found = live_holder(vm_dir, "slave")
-    # Our slave is our parent. Where it died while we imported, whoever holds its role now has a spare of its own.
+    # Our slave is our parent. If it died while we imported, the slave that is there now has a spare of its own.
     ours = found.identity if found is not None and found.identity.pid == os.getppid() else None
     standby = Standby(vm_dir, config, stop, ours)
     descriptor = sys.stdin.fileno()

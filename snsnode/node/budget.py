@@ -45,8 +45,8 @@ class Budget:
         return self.delayed > 0
 
 
-# What this process spent and no disk took: its restarts, and their number for each role. A partner may write the
-# ledger meanwhile, so this is added to whatever it holds by then.
+# What this process spent and could not write: its restarts, and their number for each role. A partner may write
+# the ledger meanwhile, so this is added to what the ledger holds by then.
 _unwritten: dict[Path, Budget] = {}
 _seen: dict[Path, Budget] = {}  # the ledger as it was read or written last, for when it cannot be read
 
@@ -84,7 +84,7 @@ def read(vm_dir: VmDir) -> Budget:
         return _read(_ledger(vm_dir))
     except (OSError, reading.Damaged) as error:
         if is_shortage(error):
-            raise  # what was spent is unknown now, which is not nothing
+            raise  # we do not know now what was spent
         return Budget()
 
 
@@ -147,7 +147,7 @@ def _on_disk(ledger: Path) -> Budget | None:
     except FileNotFoundError:
         _seen[ledger] = Budget()
     except OSError:
-        return None  # it may hold more than we know: it is not written over
+        return None  # it may hold more than we know, so it is not overwritten
     return _seen[ledger]
 
 

@@ -14,7 +14,7 @@ from snsnode.node.paths import VmDir
 from snsnode.node.shortage import is_shortage
 
 EPOCH_MAX = 2**62 - 1
-LEAP_MAX = 1000  # our file may be so far above the store, which was restored or was full; more is damage
+LEAP_MAX = 1000  # our file may be so far above the store, which was restored or was full; a larger gap is damage
 
 
 def read(vm_dir: VmDir) -> Epoch:
@@ -43,16 +43,16 @@ def take(vm_dir: VmDir) -> Epoch:
 
 
 def is_beyond_belief(own: Epoch, stored: Epoch) -> bool:
-    """Tell whether our file leapt: nobody but a damaged file says so.
+    """Tell whether our file is so far above the store that it must be damaged.
 
-    Where it was right and the store was set back, the routers know it too: they refuse what is below, and say
-    above what we must rise.
+    If it was right and the store was set back, the routers know the epoch too: they refuse a lower one, and say
+    which one we must exceed.
     """
     return own > stored + LEAP_MAX
 
 
 def disbelieve(vm_dir: VmDir, own: Epoch, stored: Epoch) -> None:
-    """Set our file aside, whose epoch ``own`` the store's ``stored`` does not bear out."""
+    """Set our file aside: the store's ``stored`` shows that its epoch ``own`` is wrong."""
     aside.set_aside(_file(vm_dir), f"epoch {own} is far above the store's {stored}")
 
 
@@ -60,8 +60,8 @@ def record(vm_dir: VmDir, epoch: Epoch) -> None:
     """Make ``epoch`` the highest one used, durably, unless it is already.
 
     Raises:
-        Exhausted: the disk is full, read-only or broken. A master without an epoch must not serve; that nothing
-            is wrong with its configuration says the exit code: its partner tries again, slower and slower.
+        Exhausted: the disk is full, read-only or broken. A master without an epoch must not serve. The exit code
+            does not blame its configuration, so its partner tries again, slower and slower.
     """
     if epoch <= read(vm_dir):
         return

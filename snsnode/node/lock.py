@@ -237,7 +237,7 @@ def _parse(path: Path) -> Holder | None:
         return _read(path)
     except (OSError, reading.Damaged) as error:
         if is_shortage(error):
-            raise  # who holds the role is unknown now, which is not nobody
+            raise  # we do not know now whether anybody holds the role
         return None
 
 

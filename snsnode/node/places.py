@@ -51,5 +51,5 @@ def look(vm_dir: VmDir, place: str, *, counter: bool = False) -> Seen:
             return Seen(taken=is_locked(vm_dir, place))
         count = progress.read_once(holder.identity) if counter else None
         return Seen(holder.identity, True, state_of(holder.identity), count)
-    except OSError:  # our own shortage says nothing of whom we looked at
+    except OSError:  # our own shortage says nothing about the process that we looked at
         return UNKNOWN

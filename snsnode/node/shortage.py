@@ -1,8 +1,7 @@
-"""What we lack ourselves is no word about anybody else.
+"""What we lack ourselves says nothing about anybody else.
 
-To look at a process, a lock or a file takes a descriptor and memory. Where there is none, the look tells nothing
-of what was looked at: whoever reads must not say "dead", "free" or "absent" then, but raise, and the caller looks
-again later.
+A look at a process, a lock or a file takes a descriptor and memory. Without them the look tells nothing: we must
+not conclude "dead", "free" or "absent", but raise, and the caller looks again later.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def lacks_descriptors() -> bool:
-    """Tell whether we could open nothing now: a call that failed says nothing of whom it was to reach."""
+    """Tell whether we can open nothing now: then a call that failed says nothing about its target."""
     try:
         descriptor = os.open("/dev/null", os.O_RDONLY)
     except OSError as error:

@@ -1,6 +1,6 @@
 """The one thread of a role that touches the disk where that may take long: the event loop never waits for it.
 
-A disk that is slow, or hangs, must not keep a heartbeat, nor must a resolver. What is only written is handed over
+Neither a slow or hanging disk nor a silent resolver may delay a heartbeat. What is only written is handed over
 (``post``), what must be known is awaited (``do``), with a bound where the caller can go on without. The thread is
 the process's own: it ends with it, and ``flush`` gives what was handed over last a moment.
 
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
-JOBS_MAX = 1000  # that wait; with a disk that hangs, further lines of the journal are lost
+JOBS_MAX = 1000  # that wait; while the disk hangs, further lines of the journal are lost
 FLUSH_S = 1.0
 
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ async def do(job: Callable[[], Result], within_s: float | None = None) -> Result
     """Do ``job`` in the thread and return what it returns; raises what it raises.
 
     Raises:
-        TimeoutError: it was not done ``within_s``; it may be later, unless it has not begun.
+        TimeoutError: it was not done ``within_s``. If it has begun, it may still be done later.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
@@ -49,7 +49,7 @@ async def do(job: Callable[[], Result], within_s: float | None = None) -> Result
             return
         try:
             result = job()
-        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: handed to who waits
+        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: the waiter gets it
             _tell(loop, _fail, done, error)
         else:
             _tell(loop, _finish, done, result)

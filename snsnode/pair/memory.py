@@ -107,11 +107,11 @@ def _ended_lately(vm_dir: VmDir, role: str) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError):
-        return not _record(vm_dir, role)  # it says nothing; where it cannot be replaced, nothing bounds us
+        return not _record(vm_dir, role)  # it tells nothing; if it cannot be replaced, we must not end
 
 
 def _record(vm_dir: VmDir, role: str) -> bool:
-    """Note that this role ends for its size; where that cannot be noted, it must not: it would again and again."""
+    """Note that this role ends for its size. Where that fails it must go on, or it would end again and again."""
     try:
         write_text(vm_dir.run / f"{role}.outgrown", f"{boot_id()} {_now_s()!r}\n", fsync=False)
     except OSError as error:

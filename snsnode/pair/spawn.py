@@ -53,7 +53,7 @@ def spawn(vm_dir: VmDir, config: NodeConfig, role: RoleName, *more: str, stdin: 
         raise Unavailable(f"cannot start the {role} of {config.vm}: {error}") from None
     try:
         identity = identify(process.pid)
-    except OSError as error:  # whom we cannot name we cannot watch: no descriptor was left to read /proc
+    except OSError as error:  # no descriptor was left to read /proc, and we cannot watch what we cannot name
         process.kill()
         process.wait()
         raise Unavailable(f"cannot name the {role} of {config.vm} that was started: {error}") from None

@@ -2,7 +2,7 @@
 
 Wherever it can be, the owner is an ``asyncio.TaskGroup``. ``Tasks`` serves where a group cannot: its tasks are
 started by calls, each of which may be cancelled while others wait for the very same result, and the failure of one
-is the affair of its waiters, not the end of the process.
+is its waiters' business, not the end of the process.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
-        """Run ``work``; whoever awaits it does so under ``asyncio.shield``."""
+        """Run ``work``; its waiters await it under ``asyncio.shield``."""
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -52,4 +52,4 @@ class Tasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("%s failed: %s", task.get_name(), error)  # whoever waits for it is told, and acts
+            log.info("%s failed: %s", task.get_name(), error)  # its waiters are told, and act

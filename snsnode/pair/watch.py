@@ -1,7 +1,7 @@
 """The watcher: feeds one partner's life to the pure machine and carries out what it decides.
 
 The kernel rings the bell: a pidfd on the partner wakes us milliseconds after its death. Everything else is
-looked at ten times a second: who holds the role, its process state, its progress, the operator's intents.
+looked at ten times a second: which process holds the role, its state, its progress, the operator's intents.
 
 Whatever happens becomes an event in one queue, and ``run`` alone feeds the machine from it: an event leaves the
 queue once the machine has taken it. Where we lack something ourselves (descriptors, memory, a disk), a look is
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 STARTING_LOOK_S = 0.005  # how often a starting partner's progress is looked for
 EXIT_CODES_MAX = 16
 BEATS_AT_ONCE = 2  # outstanding KeepAlives at most
-HEARD_MAX = 16  # beats that were heard and not looked at yet; more say no more
+HEARD_MAX = 16  # beats that were heard and not looked at yet; more would tell nothing new
 COMPLAIN_EVERY_S = 5.0  # about what we lack ourselves
 BUDGET_S = 1.0  # the ledger has this long to answer
 BLIND_WAIT_S = 2.0  # before a restart that it did not answer for
@@ -72,7 +72,7 @@ class Watch:
         self._progress = ProgressReader()
         self._events: deque[machine.Event] = deque()  # not fed to the machine yet
         self._pidfd = -1
-        self._pinned: Identity | None = None  # who has the pidfd, or had it until its death
+        self._pinned: Identity | None = None  # the process that has the pidfd, or had it until its death
         self._holder: Holder | None = None  # the last one that announced itself
         self._children: list[Child] = []
         self._exit_codes: dict[Identity, int] = {}
@@ -81,7 +81,7 @@ class Watch:
         self._tasks = asyncio.TaskGroup()  # of ``run``
         self._beats = 0  # outstanding
         self._replacing = False  # a Clear or Launch is under way
-        self._untold: tuple[Holder | None, Cause] | None = None  # whose end nobody was told yet
+        self._untold: tuple[Holder | None, Cause] | None = None  # an end that nobody was told of yet
         self._down_s = 0.0  # when the outage that is being repaired was noticed
         self._complained_s = float("-inf")
         self._wake = asyncio.Event()

@@ -2,7 +2,7 @@
 
 Called by ``service`` for words that do not come from the server's own machine, for servers that are not known, and
 for epochs and claims that leap. Only servers of the spec are asked, at the spec's addresses, each once at a time
-for all who want to know: whoever makes a router ask costs it, and the server, little.
+for all callers that want to know: so a caller costs the router, and the server, little.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ async def who_is(endpoint: Endpoint, within_s: float) -> server_pb2.KeepAliveRep
     channel = open_channel(endpoint.target)
     try:
         stub: Any = master_pb2_grpc.MasterStub(channel)
-        # It refuses a name that is not its own, also in versions that do not say theirs.
+        # A master refuses a name that is not its own, also in versions that do not tell theirs.
         reply: server_pb2.KeepAliveReply = await call(
             stub.KeepAlive, server_pb2.KeepAliveRequest(vm=endpoint.vm), within_s
         )
@@ -60,7 +60,7 @@ class Asking:
         if answer is None:
             answer = self._answers[endpoint] = asyncio.get_running_loop().create_future()
             self._wanted.put_nowait(endpoint)
-        return await asyncio.shield(answer)  # one who gives up takes no other's answer with it
+        return await asyncio.shield(answer)  # a caller that gives up must not cancel the others' answer
 
     def forget(self, known: Collection[Endpoint]) -> None:
         """Keep nothing of servers that are not ``known`` any more."""

@@ -33,8 +33,8 @@ from snsnode.router.table import (
 class News:
     """One server as a router tells it to another; ``heard_s`` is on the monotonic clock of whoever holds it.
 
-    Told is only what the teller heard from the server itself: hearsay, sent round and round, would grow younger by
-    each delay and keep a dead server's lease alive.
+    A router tells only what it heard from the server itself. Hearsay, sent round and round, would look younger
+    with each delay and keep a dead server's lease alive.
     """
 
     vm: VmName

@@ -110,7 +110,7 @@ def _ip(address: str) -> str | None:
 
 
 def _is_here(ip: str) -> bool:
-    """Tell whether ``ip`` is an address of this machine: whoever calls such a one calls from it."""
+    """Tell whether ``ip`` is an address of this machine: only processes of this machine call from one."""
     if ip == HERE:
         return True
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET

@@ -1,6 +1,6 @@
 """Counts what a router refuses, and tells of it once a minute for each cause.
 
-Whoever calls a router a thousand times a second must not be able to write its log full.
+A caller that calls a router a thousand times a second must not be able to fill its log.
 """
 
 import logging

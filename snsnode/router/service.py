@@ -1,8 +1,8 @@
 """The router's servicer: thin around the table; lets clients wait for a server, probes what they report.
 
-It takes words only about servers of the spec. What comes from such a server's own machine counts; what comes from
-elsewhere is a hint, upon which the server itself is asked (``asking``): so a server with several addresses can
-register, and whoever else calls changes nothing.
+It takes words only about servers of the spec. What comes from such a server's own machine counts. What comes from
+elsewhere is a hint, and the router asks the server itself (``asking``): so a server with several addresses can
+register, and other callers change nothing.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ class RouterService(router_pb2_grpc.RouterServicer):
         await self._exchange.run()
 
     def update(self, members: Members) -> None:
-        """Go by this spec from now on: forget who is not in it, and exchange with its routers."""
+        """Go by this spec from now on: forget servers that are not in it, and exchange with its routers."""
         before, after = self._table.members, tables.members_of(members.servers)
         if before != after:
             gone, new = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())

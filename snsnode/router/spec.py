@@ -61,7 +61,7 @@ class SpecFile:
         seen: object = None
         while True:
             stamp = await disk.do(partial(reading.stamp, self._vm_dir.path / cluster.FILENAME))
-            # Without a file it is the home that tells, and the complaint is repeated.
+            # Without a file the home counts, which has no stamp, and the complaint is repeated.
             if stamp != seen or (self._problem and time.monotonic() - self._told_s >= TOLD_EVERY_S):
                 seen = stamp
                 on_change(await disk.do(self.read))

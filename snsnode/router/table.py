@@ -33,8 +33,8 @@ from snsnode.router.offers import Offers
 LATE_S = 0.5  # a look at the leases that comes so late says that the router itself did not run
 RENEWS_WITHIN = 0.65  # of a lease: a server that can reach us renews twice in each, and three times by default
 RECALL_S = 2.0  # so long a router that just began grants no claim: masters ask about each second
-EPOCH_LEAP = 1_000  # nobody restarted so often unheard: what is so far ahead is an error or a lie
-CLAIM_LEAP = 1_000  # nor did anybody choose so often
+EPOCH_LEAP = 1_000  # no server restarts so often unheard: an epoch so far ahead is an error or a lie
+CLAIM_LEAP = 1_000  # nor is the choice made so often unheard
 CLAIM_LEAP_CONFIRMED = 2**32  # by the server: one lie of this size still leaves room for 2**30 others
 
 
@@ -158,7 +158,7 @@ def members_of(servers: Iterable[Endpoint]) -> dict[VmName, Endpoint]:
 
 
 def admit(table: Table, members: Mapping[VmName, Endpoint], now_s: float) -> Table:
-    """Take a changed spec: who is no longer in it, or at another address, is forgotten (R7)."""
+    """Take a changed spec: forget servers that are no longer in it, or have another address (R7)."""
     table = replace(table, members=members)
     servers = {vm: server for vm, server in table.servers.items() if is_member(table, server)}
     if len(servers) == len(table.servers):

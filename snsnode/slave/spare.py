@@ -105,7 +105,7 @@ class SpareKeeper:
                 log.info("the code or the configuration changed: a new spare")
                 self._dismiss()
         # Beside a live master only: one that is being brought up needs the cores, and it may be the orphan.
-        # And one at a time: who was dismissed still has the lock.
+        # And one at a time: a spare that was dismissed still has the lock.
         wanted = "master" in view.wanted and view.master.identity is not None and self._leaving is None
         if wanted and self._code and self._child is None and time.monotonic() >= self._not_before_s:
             self._start()
@@ -165,7 +165,7 @@ class SpareKeeper:
             self._leaving, self._child = self._child, None
 
     async def _see_off(self) -> None:
-        """See to it at our own end that the one that was dismissed is dead: nobody else will."""
+        """At our own end, make sure that the spare that was dismissed is dead: nobody else will."""
         until_s = time.monotonic() + SEND_OFF_S
         while self._leaving is not None and time.monotonic() < until_s + SEND_OFF_S:
             if self._leaving.process.poll() is not None:

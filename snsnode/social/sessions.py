@@ -100,7 +100,7 @@ class Sessions:
         """
         if login.username not in self._by_name:
             self._check_room(login, address, now_s)
-        self._coming += 1  # one that is here may be gone by then, and its room another's
+        self._coming += 1  # a login that is here now may be gone by then, and its room taken
         self._count(address, 1)
         try:
             yield

@@ -20,7 +20,6 @@ _T = TypeVar("_T")
 
 def errors(draft: Draft) -> Iterator[Problem]:
     """Yield every broken rule."""
-    yield from size(draft)
     yield from _roles(draft)
     yield from _collisions(draft)
     yield from _keepalive(draft)

@@ -1,4 +1,4 @@
-"""Programs that may be several processes for a while: whoever is named follows the one before, which still lives.
+"""Programs that may be several processes for a while: the named process follows one that still lives.
 
 A web server's binary upgrade starts the new process beside the old one, and a launcher may live on beside its
 daemon. The program is then the named process; the others are remembered. A stop ends all of them, and ends itself
@@ -17,7 +17,7 @@ from snsnode.node.process import Identity, identify
 from snsnode.supervisord import bell
 from snsnode.supervisord.adoption import Adopting
 
-QUIET_S = 2.0  # after a stop nobody is adopted for so long: whoever asked for the stop sees that it is done
+QUIET_S = 2.0  # after a stop nothing is adopted for so long, so that the caller sees that the stop is done
 
 
 class Following(Adopting):
@@ -25,7 +25,7 @@ class Following(Adopting):
 
     _beside: tuple[Identity, ...] = ()  # live processes of the program that were named before; the latest last
     _forked: Identity | None = None  # of all of them, supervisord's own child
-    _pursued_until_s = 0.0  # monotonic; a stop ends whoever appears until then, and not for ever
+    _pursued_until_s = 0.0  # monotonic; a stop ends every process that appears until then, and not for ever
     _quiet_until_s = 0.0  # monotonic
 
     def spawn(self) -> int | None:
@@ -35,7 +35,7 @@ class Following(Adopting):
         return super().spawn()
 
     def kill(self, sig: int) -> str | None:
-        """End all processes of the program, and for a while also whoever appears in their place."""
+        """End all processes of the program, and for a while also those that appear in their place."""
         if self.state != ProcessStates.STOPPING and not (self._shuts_down and self._pursued_until_s):
             self._pursued_until_s = time.monotonic() + max(2.0 * self.config.stopwaitsecs, QUIET_S)
         return super().kill(sig)
@@ -79,7 +79,7 @@ class Following(Adopting):
         return found if found is not None and found.pid != self.pid else None
 
     def _follow(self, heir: Identity | None, *, leaves: Identity | None) -> bool:
-        """Be ``heir`` from now on; ``leaves``, whom the program was, still lives. False where that cannot be."""
+        """Be ``heir`` from now on; ``leaves``, the process before it, still lives. False where that cannot be."""
         known = (*self._beside, *([leaves] if leaves is not None else []))
         if heir is None:
             return False

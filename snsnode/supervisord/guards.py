@@ -1,4 +1,4 @@
-"""supervisord's eyes and hands for the judge: it looks at the pair, and ends whom the judge says.
+"""supervisord's eyes and hands for the judge: it looks at the pair, and ends what the judge says.
 
 Called by ``roles`` on each turn of supervisord's loop, for the slave's program. What supervisord may do is in
 ``guard.table``: its patience is the longest, because master, slave and spare act first. It launches no master.
@@ -31,7 +31,7 @@ class PairGuard:
         self._times: tuple[object, Times] = None, UNREADABLE  # and what the file was when they were read
 
     def look(self, *, child: int, stopping: bool, waiting: bool) -> Action | None:
-        """Look at the pair, end whom the judge says, and return the launch of a slave that it wants; None: none.
+        """Look at the pair, end what the judge says, and return the launch of a slave that it wants; None: none.
 
         ``child`` is the pid of the slave that this supervisord forked itself, 0 without one. ``stopping``: an
         operator's stop of the slave is under way. ``waiting``: this supervisord waits before a launch.

@@ -2,8 +2,8 @@
 
 Used by ``plugin``. A new life reads the command line and the configuration again, but in the folder into which
 ``directory`` has led: relative paths would then name something else, or nothing, and supervisord would end itself.
-And it closes all descriptors by number, behind the backs of those who own them: an owner that lives on would later
-close whatever has the number by then. So a life that ends goes back to the folder where the first one began, and
+And it closes all descriptors by number, behind the backs of their owners: an owner that lives on would later close
+whatever has the number by then. So a life that ends goes back to the folder where the first one began, and
 closes what it has opened.
 """
 
@@ -89,7 +89,7 @@ def _close_all(supervisord: Any) -> None:
         for process in group.processes.values():
             for dispatcher in process.dispatchers.values():
                 dispatcher.close()
-    # Connections of clients: supervisord forgets them here, and would read from whoever gets their numbers.
+    # Connections of clients: supervisord forgets them here, and would read whatever gets their numbers next.
     for channel in list(supervisord.options.get_socket_map().values()):
         channel.close()
 

@@ -71,7 +71,7 @@ class RPCInterface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
             return SupervisorNamespaceRPCInterface.startProcess(self, name, wait)
 
     def clearLog(self) -> Any:  # noqa: N802
-        """Clear the main log in place: whoever follows it, by whatever tool, goes on.
+        """Clear the main log in place: every reader that follows it, with whatever tool, goes on.
 
         @return boolean result always returns True unless error
         """
@@ -138,7 +138,7 @@ class Plugin:
             _refuse_strangers(self._vm_dir)
         self._adopted = _parse(options, self._vm_dir.path)
         self._stopped_before: set[RoleName] = set()
-        self._resolve()  # an unclear name ends supervisord here, before it takes anybody for its own
+        self._resolve()  # an unclear name ends supervisord here, before it adopts anything
         ours = [name for name in self._adopted if self._is_ours and name.rpartition(":")[2] in ROLES]
         if ours:
             raise ValueError(f"cannot adopt {ours[0]!r} by a pid file: snsnode knows its process already")

@@ -1,4 +1,4 @@
-"""Who may have how many calls in flight at one server. Pure: the time is passed in.
+"""How many calls each kind of caller may have in flight at one server. Pure: the time is passed in.
 
 Called by ``handlers`` for each call, before its message is read. A call belongs to one of four shares, and no
 share can take another's room, so a stranger who fills one keeps neither the servers of the cluster nor those who
@@ -169,7 +169,7 @@ class Admission:
         return Share.INSIDE if peer in self._insiders else Share.OUTSIDE
 
     def _end_overdue(self, count: _Count, bound: Bound, now_s: float) -> None:
-        """End the calls that take so long that nobody waits for them any more, as of one who never reads."""
+        """End the calls that take so long that nobody waits for them any more, as where a client never reads."""
         for admitted in tuple(count.calls):
             if now_s - admitted.since_s < bound.patience_s:
                 return
@@ -181,7 +181,7 @@ class Admission:
 def address_of(peer: str) -> str | None:
     """Return the address that gRPC's name of a peer tells; None for this machine's own, which have no bound.
 
-    Of IPv6 it is the network of 64 bits: whoever has one address there has all of them.
+    For IPv6 it is the network of 64 bits: a host that has one address there has all of them.
     """
     kind, _, rest = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):

@@ -65,7 +65,7 @@ def reserve(endpoint: Endpoint, within_s: float = 0.0) -> Reservation:
 
 
 def bound(address: str, port: int) -> Reservation:
-    """Bind every address of a name that this machine has: who binds some of them leaves the others to a stranger.
+    """Bind every address of a name that this machine has: one that was left out would be free for a stranger.
 
     Raises:
         OSError: one of them is taken, or there is none.
