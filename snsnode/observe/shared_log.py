@@ -57,10 +57,9 @@ class SharedLog(logging.Handler):
 
     def _follow_name(self) -> None:
         """Open the file that has the name now, if that is another one; what we print goes along."""
+        if self._has_name():
+            return
         before = os.fstat(self._descriptor)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(before, self._path.stat()):
-                return
         descriptor = self._open()
         for printed in (1, 2):
             with contextlib.suppress(OSError):
@@ -68,6 +67,13 @@ class SharedLog(logging.Handler):
                     os.dup2(descriptor, printed)
         os.close(self._descriptor)
         self._descriptor = descriptor
+
+    def _has_name(self) -> bool:
+        """Tell whether our file still has the name: another process may rename it at any moment."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> int:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -81,7 +87,7 @@ class SharedLog(logging.Handler):
         except BlockingIOError:
             return  # somebody else is at it
         try:
-            if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+            if self._has_name():
                 for number in range(self._kept, 0, -1):
                     with contextlib.suppress(FileNotFoundError):
                         self._numbered(number - 1).replace(self._numbered(number))

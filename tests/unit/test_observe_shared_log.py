@@ -1,5 +1,6 @@
 """One log file and several processes: no line is lost, and all of them write where people look."""
 
+import fcntl
 import logging
 import os
 import subprocess
@@ -124,3 +125,23 @@ def test_processes_that_rotate_at_once_lose_no_line(tmp_path: Path) -> None:
     counts = Counter(line.split()[0] for line in all_lines(path))
     assert counts == {f"{who}-{number}": 1 for who in range(3) for number in range(2000)}
     assert len(list(tmp_path.iterdir())) > 10
+
+
+def test_a_line_written_just_as_another_process_rotates_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "master.log"
+    writer = Writer(path)
+    writer.say("x" * BYTES_MAX)
+    lock = fcntl.flock
+
+    def renamed_first(descriptor: int, operation: int) -> None:
+        if path.exists():
+            path.rename(tmp_path / "master.log.1")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", renamed_first)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    writer.say("after")
+    writer.handler.close()
+    assert path.read_text() == "after\n"
