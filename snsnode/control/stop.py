@@ -27,7 +27,7 @@ ANSWER_S = 1.5  # a supervisord that is silent for so long is frozen, or its soc
 LOOK_EVERY_S = 0.02
 PROVEN_WITHIN_S = 3.0  # a supervisord that just starts listens and logs within this
 RESPAWNED_WITHIN_S = 1.0  # something that restarts what we end does it within this
-ENDED_MAX = 5  # of one role, before we say that somebody starts it ever anew
+ENDED_MAX = 5  # of one role, before we say that somebody keeps starting it
 
 
 def stop_role(vm_dir: VmDir, role: RoleName) -> bool:
@@ -36,7 +36,7 @@ def stop_role(vm_dir: VmDir, role: RoleName) -> bool:
     Raises:
         Exhausted: the intent cannot be recorded (full or read-only disk); nothing was stopped.
         Unavailable: it does not die (it is in an uninterruptible system call), is another user's, or somebody
-            starts it ever anew.
+            keeps starting it.
     """
     ran = live_holder(vm_dir, role) is not None
     try:
@@ -71,7 +71,8 @@ def stop_all(vm_dir: VmDir, roles: Sequence[RoleName]) -> None:
 
     Raises:
         Exhausted: everything was ended, but the wish could not be recorded: a reboot will start it again.
-        Unavailable: a process does not die, is another user's or not proven to be ours, or is started ever anew.
+        Unavailable: a process does not die, is another user's or not proven to be ours, or is started again and
+            again.
     """
     unrecorded = _record(vm_dir, roles)
     with _told(vm_dir):
@@ -137,7 +138,9 @@ def _why_left(left: Iterable[Identity], ended: Iterable[Identity]) -> str:
     if stuck:
         return f"{', '.join(map(processes.describe, stuck))} does not die; look at its disk"
     parents = ", ".join(processes.describe(parent) for parent in _parents(left, ())) or "somebody"
-    return f"{parents} starts it ever anew, now as {', '.join(map(processes.describe, left))}; end that first"
+    return (
+        f"{parents} starts it again and again, now as {', '.join(map(processes.describe, left))}; end that first"
+    )
 
 
 def _starters(vm_dir: VmDir) -> list[Identity]:
