@@ -308,14 +308,16 @@ def _disagreement(question: Question, said: "Sequence[RouterSaid | None]") -> li
     if question.selection == "single" and len({word.available for _, word in words}) > 1:
         differ.append(", ".join(f"{vm} gives clients {word.available or 'nobody'}" for vm, word in words))
     for server in question.servers:
-        lives = {vm: _life(word, server.vm) for vm, word in words}
-        if len(set(lives.values())) > 1:
-            differ.append(f"of {server.vm} " + ", ".join(f"{vm} says {life}" for vm, life in lives.items()))
+        lives = {vm: word.servers.get(server.vm) for vm, word in words}
+        known = [said for said in lives.values() if said is not None]
+        # A router that began while a server was dead has not heard of it: no epoch counts on hearsay.
+        compared = known if all(said.state == "DOWN" for said in known) else lives.values()
+        if len({_life(said) for said in compared}) > 1:
+            differ.append(f"of {server.vm} " + ", ".join(f"{vm} says {_life(said)}" for vm, said in lives.items()))
     return [f"the routers disagree: {what}; they agree again once they reach each other" for what in differ]
 
 
-def _life(word: "RouterSaid", server: VmName) -> str:
-    known = word.servers.get(server)
+def _life(known: "ServerSaid | None") -> str:
     if known is None:
         return "nothing"
     return f"epoch {known.epoch}, {'dead' if known.state == 'DOWN' else 'alive'}"

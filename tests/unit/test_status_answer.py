@@ -93,6 +93,13 @@ def test_routers_that_know_other_lives_disagree(other: RouterSaid, words: str) -
     assert any(words in note for note in found.notes)
 
 
+def test_a_router_that_began_while_a_server_was_dead_does_not_disagree() -> None:
+    dead = said("vm2", vm2=("AVAILABLE", 1), vm3=("DOWN", 4))
+    unheard = said("vm2", vm2=("AVAILABLE", 1))
+    assert answer(dead, unheard).routers_agree and answer(unheard, dead).routers_agree
+    assert not answer(dead, said("vm2", vm2=("AVAILABLE", 1), vm3=("DOWN", 5)), unheard).routers_agree
+
+
 def test_a_silent_router_is_named_and_disagrees_with_nobody() -> None:
     found = answer(None, AGREED)
     assert found.routers_agree
