@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snsnode.base import reading
-from snsnode.base.ids import VmName, shown
+from snsnode.base import fields, reading
+from snsnode.base.errors import ConfigError
+from snsnode.base.ids import VmName
 from snsnode.node import config as node
 from snsnode.node.config import Endpoint
 
@@ -88,8 +89,8 @@ def neighbours(vm_folder: Path, cluster: str) -> tuple[Endpoint, ...]:
     found: list[Endpoint] = []
     for path in sorted(vm_folder.absolute().parent.glob(f"*/{node.FILENAME}"))[:ENDPOINTS_MAX]:
         try:
-            config = node.from_json(reading.read_text(path, FILE_BYTES_MAX))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            config = node.load(path.parent)
+        except ConfigError:
             continue
         is_member = config.cluster == cluster and config.vm == path.parent.name
         if is_member and config.server_port is not None and not (path.parent / "retired").exists():
@@ -118,7 +119,7 @@ def from_json(text: str) -> ClusterFile:
         raise ValueError(f"it is not of format {FORMAT}")
     cluster = raw.get("cluster")
     if not isinstance(cluster, str) or not _NAME.fullmatch(cluster):
-        raise ValueError(f"cluster is {_told(cluster)}")
+        raise ValueError(f"cluster is {reading.named(cluster)}")
     return ClusterFile(
         cluster=cluster,
         servers=_endpoints(raw, "servers"),
@@ -131,7 +132,7 @@ def from_json(text: str) -> ClusterFile:
 def _endpoints(raw: dict[str, Any], key: str) -> tuple[Endpoint, ...]:
     listed = raw.get(key)
     if not isinstance(listed, list):
-        raise ValueError(f"{key} is {_told(listed)}")
+        raise ValueError(f"{key} is {reading.named(listed)}")
     if len(listed) > ENDPOINTS_MAX:
         raise ValueError(f"{key} has {len(listed)} entries, at most {ENDPOINTS_MAX} are taken")
     endpoints = {endpoint.vm: endpoint for endpoint in map(_endpoint, listed)}
@@ -142,30 +143,17 @@ def _endpoints(raw: dict[str, Any], key: str) -> tuple[Endpoint, ...]:
 
 def _endpoint(raw: Any) -> Endpoint:
     if not isinstance(raw, dict):
-        raise ValueError(f"{_told(raw)} stands where a server or router should")
+        raise ValueError(f"{reading.named(raw)} stands where a server or router should")
     vm, address, port = raw.get("vm"), raw.get("address"), raw.get("port")
     if not isinstance(vm, str) or not _NAME.fullmatch(vm):
-        raise ValueError(f"vm is {_told(vm)}")
+        raise ValueError(f"vm is {reading.named(vm)}")
     if not isinstance(address, str) or not _HOST.fullmatch(address):
-        raise ValueError(f"the address of {vm} is {_told(address)}")
-    if type(port) is not int or not 1 <= port <= 65535:
-        raise ValueError(f"the port of {vm} is {_told(port)}")
-    return Endpoint(VmName(vm), address, port)
+        raise ValueError(f"the address of {vm} is {reading.named(address)}")
+    return Endpoint(VmName(vm), address, fields.whole_of(port, f"the port of {vm}", 1, 65535))
 
 
 def _limits(raw: Any) -> Limits:
     if not isinstance(raw, dict):
-        raise ValueError(f"limits is {_told(raw)}")
+        raise ValueError(f"limits is {reading.named(raw)}")
     memory_bytes = raw.get("memory_bytes", MEMORY_DEFAULT_BYTES)
-    if type(memory_bytes) is not int or not MEMORY_MIN_BYTES <= memory_bytes <= MEMORY_MAX_BYTES:
-        raise ValueError(f"limits.memory_bytes is {_told(memory_bytes)}")
-    return Limits(memory_bytes)
-
-
-def _told(value: Any) -> str:
-    """Name a wrong value briefly: it may be of any type and size."""
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, bool | int | float) or value is None:
-        return str(value)[:60] if not isinstance(value, int) or abs(value) < 2**128 else "a huge number"
-    return f"a {type(value).__name__}"
+    return Limits(fields.whole_of(memory_bytes, "limits.memory_bytes", MEMORY_MIN_BYTES, MEMORY_MAX_BYTES))
