@@ -84,9 +84,13 @@ def _asked(name: str) -> _LookUp:
         if len(_threads) < THREADS_MAX:
             # Daemons: the interpreter would wait at its end for others, as long as the name service is silent.
             thread = threading.Thread(target=_serve, daemon=True, name=f"names-{len(_threads)}")
-            _threads.append(thread)
-            thread.start()
-    _questions.put(asked)
+            with contextlib.suppress(RuntimeError):  # the machine gives no more: those that there are must do
+                thread.start()
+                _threads.append(thread)
+    if _threads:
+        _questions.put(asked)
+    else:
+        asked.ask()
     return asked
 
 

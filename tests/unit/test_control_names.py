@@ -58,3 +58,15 @@ def test_name_without_an_address_is_no_machine(asked: Counter[str]) -> None:
     for name in ("no.such.host.invalid", "a" * 70 + ".example"):
         assert not local.is_local(name)
         assert not local.is_elsewhere(name)
+
+
+def test_without_a_thread_to_be_had_names_are_looked_up_all_the_same(
+    asked: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(names, "_threads", [])
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert local.is_local("here")
+    assert asked == {"here": 1}
