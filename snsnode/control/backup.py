@@ -96,6 +96,10 @@ def check_place(source: Path, file: Path, *, force: bool) -> None:
         # --force replaces files: never a device, which is a loss to the whole machine.
         if other := why_not_writable(part):
             raise UsageError(f"{what}: {part.name if suffix else 'it'} is {other}")
+        # The name itself would be replaced, not what it leads to: /dev/stdout is such a link.
+        if part.is_symlink():
+            target = shown(os.path.realpath(part), PATH_SHOWN)
+            raise UsageError(f"{what}: {part.name if suffix else 'it'} is a link to {target}; name a file")
     if not file.parent.is_dir():
         raise UsageError(f"{what}: there is no folder {shown(str(file.parent), PATH_SHOWN)}; make it first")
     if force:

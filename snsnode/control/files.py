@@ -4,6 +4,7 @@ Called by ``backup``, ``store_copy`` and ``generate``.
 """
 
 import contextlib
+import os
 import stat
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _KINDS = {
 
 def is_same_file(one: Path, other: Path) -> bool:
     """Tell whether both names are of one file, also through a link, and also where it does not exist yet."""
-    if one.resolve() == other.resolve():
+    if os.path.realpath(one) == os.path.realpath(other):  # not resolve(): a loop of links is no error of theirs
         return True
     with contextlib.suppress(OSError):
         return one.samefile(other)

@@ -12,12 +12,13 @@ from types import TracebackType
 
 import jinja2
 
-from snsnode.base import trust
+from snsnode.base import reading, trust
 from snsnode.base.errors import ConfigError, SnsError, UsageError
 from snsnode.base.ids import shown
 
 FILENAME = "supervisord.conf.tmpl"
 BYTES_MAX = 1 << 20
+SILENT_S = 5.0  # a pipe whose writer is silent for so long gives no template
 
 _COMMENT = re.compile(r"(?:^|\s)[;#]")
 
@@ -47,13 +48,14 @@ def chosen(path: Path | None) -> str:
     trust.check_file(path, f"cannot use the template {path}")
     what = f"cannot read the template {path}"
     try:
-        with path.open("rb") as file:
-            content = file.read(BYTES_MAX + 1)
+        content = reading.read_given(path, BYTES_MAX + 1, SILENT_S)
         if len(content) > BYTES_MAX:
             raise ConfigError(f"{what}: it has more than {BYTES_MAX} bytes")
         return content.decode()
     except OSError as error:
         raise ConfigError(f"{what}: {error.strerror}; give another --template") from None
+    except reading.Damaged as error:
+        raise ConfigError(f"{what}: {error}; give another --template") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{what}: not UTF-8 at byte {error.start}") from None
 

@@ -66,6 +66,26 @@ def test_a_regular_file_and_a_free_name_are_taken(tmp_path: Path) -> None:
     assert [why_not_writable(tmp_path / name) for name in ("file", "link", "free")] == ["", "", ""]
 
 
+@pytest.mark.parametrize("suffix", SIDE_FILES)
+def test_backup_replaces_no_link_even_by_force(suffix: str, tmp_path: Path) -> None:
+    """/dev/stdout is one; where it leads to a regular file, the machine would lose the link."""
+    (tmp_path / "sns.db").touch()
+    (tmp_path / "target").touch()
+    (tmp_path / f"copy.db{suffix}").symlink_to("target")
+    for force in (True, False):
+        with pytest.raises(UsageError, match=f"is a link to '?{tmp_path / 'target'}"):
+            check_place(tmp_path / "sns.db", tmp_path / "copy.db", force=force)
+
+
+async def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sns.db").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="is a link that leads nowhere"):
+        check_place(tmp_path / "sns.db", tmp_path / "loop", force=True)
+    with pytest.raises(UsageError, match="is a link that leads nowhere"):
+        await move("sqlite:///sns.db", "sqlite:///loop", tmp_path, lambda _: None)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_store_copy_writes_into_no_special_file(kind: str, tmp_path: Path) -> None:
     (tmp_path / "sns.db").touch()

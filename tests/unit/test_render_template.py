@@ -1,7 +1,9 @@
 """The template, and what it does with a mistake of the operator who edits it."""
 
 import configparser
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,11 @@ def test_value_that_would_change_the_file_is_refused(value: str) -> None:
 @pytest.mark.parametrize("value", ["a;b", "a#b", "", "a = b", "[x]", 7])
 def test_value_that_is_harmless_stays(value: object) -> None:
     assert template.ini(value) == str(value)
+
+
+def test_a_template_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe that nobody writes to once held ``generate`` and ``start`` for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    assert template.chosen(tmp_path / "pipe") == ""  # as of a command that wrote nothing
+    with pytest.raises(ConfigError, match="it is a folder; give another --template"):
+        template.chosen(tmp_path)
