@@ -4,19 +4,22 @@ Called before anything in it is read: by every command, by each role as it begin
 Whoever owns a folder, or may write to it, decides what is run from it; with root that is the whole machine. A
 folder above may be anybody's; but where others may write to it and no sticky bit keeps them from it, they could
 put another home in the place of ours. A group counts as others only where it has another member: a user's private
-group has none.
+group has none. Whoever an access control list names counts too.
 """
 
 import grp
 import os
 import pwd
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from snsnode.base.errors import ConfigError
 
 FOLDERS = ("run", "state", "log", "local")  # of a VM
+_ACL = "system.posix_acl_access"
+_ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_WRITE = 0x02, 0x04, 0x08, 0x10, 0x02  # linux/posix_acl.h
 _ENTRIES_MAX = 10_000  # of one folder: more is nothing of ours, and the look must end
 
 _Found = tuple[Path, os.stat_result]
@@ -139,8 +142,9 @@ def _own_folders(folder: Path, what: str) -> Iterator[None]:
     if found is not None:
         _check_owner(folder, found, what)
         _check_mode(folder, found, what)
-        if stat.S_ISDIR(found.st_mode):
-            yield
+        if not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"{what}: {folder} is no folder; move it away")
+        yield
 
 
 def _check_above(path: Path, what: str) -> None:
@@ -203,12 +207,28 @@ def _check_owner(path: Path, status: os.stat_result, what: str) -> None:
 
 def _check_mode(path: Path, status: os.stat_result, what: str) -> None:
     """Refuse what others may write to; the sticky bit of a folder is the caller's business."""
-    by_group = status.st_mode & stat.S_IWGRP and _is_shared(status.st_gid)
+    by_group = status.st_mode & stat.S_IWGRP and _others_by_group(path, status.st_gid)
     if stat.S_ISLNK(status.st_mode) or not (by_group or status.st_mode & stat.S_IWOTH):
         return
     raise ConfigError(
         f"{what}: others may write to {path} (mode {stat.S_IMODE(status.st_mode):04o}), and so decide what runs; "
         f"after a look at it, 'chmod go-w {path}'"
+    )
+
+
+def _others_by_group(path: Path, gid: int) -> bool:
+    """Tell whether a file's group bits let others write; with an access control list they are only its mask."""
+    try:
+        content = os.getxattr(path, _ACL)
+    except OSError:  # it has none, or its filesystem knows none
+        return _is_shared(gid)
+    entries = list(struct.iter_unpack("<HHI", content[4:]))  # after the version; acl(5): tag, permissions, id
+    mask = next((may for tag, may, _ in entries if tag == _ACL_MASK), _ACL_WRITE)
+    writers = [(tag, number) for tag, may, number in entries if may & mask & _ACL_WRITE]
+    return (
+        any(tag == _ACL_USER and uid not in (0, os.geteuid()) for tag, uid in writers)
+        or any(tag == _ACL_GROUP and _is_shared(named) for tag, named in writers)
+        or (any(tag == _ACL_GROUP_OBJ for tag, _ in writers) and _is_shared(gid))
     )
 
 

@@ -60,4 +60,6 @@ def command(
         names = {name for name in here.vms if at in (None, here.spec.vms[name].address)}
         chosen = [vm_dir for vm_dir in chosen if vm_dir.path.name in names]
     in_parallel(stop_vm, chosen)
+    if not chosen:
+        tell(f"nothing was stopped: {here.home} has no folder of what was asked for")
     return 0

@@ -18,7 +18,7 @@ def write_text(path: Path, text: str, *, fsync: bool) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", opener=_open_for_us) as file:
             file.write(text)
             if fsync:
                 file.flush()
@@ -68,6 +68,11 @@ def _has_block(path: Path) -> bool:
         with contextlib.suppress(OSError, StopIteration):
             next(file for file in aside.damaged_files(path.parent, path.name) if file.is_file()).rename(path)
     return path.is_file()
+
+
+def _open_for_us(path: str, flags: int) -> int:
+    """Open a new file that others may not write to, whatever the umask: else the home would be refused for it."""
+    return os.open(path, flags, 0o644)
 
 
 def sync_folder(folder: Path) -> None:

@@ -154,6 +154,7 @@ class Plugin:
             guarded(self._logger, "put our Python on PATH", _put_python_on_path)
             # supervisord leaves the mask as it is: one started with SIGTERM blocked could not be ended.
             guarded(self._logger, "unblock the signals", unblock)
+            guarded(self._logger, "let nobody else write", _narrow_umask)
             self._subscribe(events.SupervisorStoppingEvent, self._stopping)
         programs = self._programs()
         for name in sorted(name for name in self._adopted if foreign.program_of(name, programs) is None):
@@ -255,6 +256,11 @@ def _parse(options: dict[str, str], here: Path) -> dict[str, Path]:
     if unknown:
         raise ValueError(f"cannot take the key {unknown[0]!r} of [rpcinterface:supervisor]: snsnode knows adopt")
     return foreign.parse(options.get("adopt", ""), here)
+
+
+def _narrow_umask() -> None:
+    # supervisord sets its own only where it daemonizes, and it has yet to write its pid file.
+    os.umask(os.umask(0o077) | 0o022)
 
 
 def _put_python_on_path() -> None:

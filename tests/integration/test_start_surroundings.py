@@ -145,3 +145,16 @@ def test_start_that_a_stop_overtakes_says_so_at_once() -> None:
         assert start.returncode == 1
         assert "cannot start the slave of vm2: somebody stopped it meanwhile" in said
         assert "STATE" not in said and "Traceback" not in said
+
+
+def test_a_supervisord_in_the_foreground_writes_nothing_for_others(cluster: Cluster) -> None:
+    """It keeps its umask there; a pid file that others may write to would have the home refused."""
+    cluster.stop()
+    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(cluster.conf("vm2"))]
+    with subprocess.Popen(command, env=cluster.environment, stdout=subprocess.DEVNULL, umask=0) as by_hand:
+        pid_file = cluster.vm_dir("vm2").supervisor_pid
+        try:
+            eventually(pid_file.exists, within_s=SOON_S)
+            assert pid_file.stat().st_mode & 0o022 == 0
+        finally:
+            by_hand.terminate()

@@ -1,6 +1,7 @@
 """Small files: old or new, never half-written."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ def test_text_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
         write_text(path, text, fsync=True)
         assert path.read_text(encoding="utf-8") == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_others_may_not_write_to_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_text(tmp_path / "file", "text", fsync=False)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_reader_of_the_old_file_keeps_the_old_text(tmp_path: Path) -> None:

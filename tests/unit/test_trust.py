@@ -1,6 +1,7 @@
 """Who else could decide what runs from a home: then nothing in it is read."""
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,30 @@ def test_a_private_group_is_nobody_else(home: Path, monkeypatch: pytest.MonkeyPa
     trust.check_home(home)
     monkeypatch.setattr(trust, "_is_shared", lambda gid: True)
     assert "(mode 0775)" in refused(lambda: trust.check_home(home))
+
+
+def test_an_access_control_list_counts(home: Path) -> None:
+    """The owner's group is nobody else, and its bits are only the mask of what the list gives to a stranger."""
+    conf = home / "vm1" / "supervisord.conf"
+    #        the version; then tag, permissions and id of: owner, named user, owning group, mask, others
+    entries = ((1, 6), (2, 6, STRANGER), (4, 4), (16, 6), (32, 4))
+    packed = b"".join(struct.pack("<HHI", *(*entry, 2**32 - 1)[:3]) for entry in entries)
+    try:
+        os.setxattr(conf, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    except OSError:
+        pytest.skip("this filesystem has no access control lists")
+    assert f"others may write to {conf}" in refused(lambda: trust.check_home(home))
+    conf.chmod(0o644)  # which takes the right to write out of the mask
+    trust.check_home(home)
+
+
+def test_a_home_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not taken for one that is not there yet: a stop would find nothing in it, and say no word."""
+    home = tmp_path / "var"
+    os.mkfifo(home)
+    for command in ("stop", "status", "why"):
+        assert main(["--spec", str(CONF / "local.yaml"), "--home", str(home), command]) == 78
+        assert f"{home} is no folder" in capsys.readouterr().err
 
 
 def test_a_group_counts_where_somebody_else_is_in_it() -> None:
