@@ -18,6 +18,7 @@ from snsnode.control.stop import end_deaf_supervisord
 from snsnode.node import intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder
+from snsnode.render.local_files import refuse_odd, without_names
 from snsnode.supervisord.proxy import ALREADY_STARTED, CANT_REREAD, NOT_RUNNING, Supervisor, SupervisorFault
 
 SUPERVISORD_WITHIN_S = 15.0
@@ -35,6 +36,7 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
     """Start the VM's supervisord unless it runs; True when it was started.
 
     Raises:
+        ConfigError: what it would include is no file.
         Unavailable: it did not come up, or one is there and does not answer; or somebody stopped one of ``roles``
             meanwhile. The message says why.
     """
@@ -43,6 +45,7 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
         return False
     end_deaf_supervisord(vm.dir)
     vm.dir.make()
+    refuse_odd(vm.dir.local)
     try:
         done = subprocess.run(
             # -P: a folder "supervisor" where this is called is not imported.
@@ -61,7 +64,7 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
             f"see {vm.dir.log('supervisord')}"
         ) from None
     if done.returncode:
-        said = " ".join(done.stdout.split())[-500:]
+        said = _said(done.stdout)
         if "already listening" in said:
             with contextlib.suppress(Unavailable):  # somebody else is starting it at the same moment
                 _wait(supervisor.is_running, RIVAL_WITHIN_S, lambda: said)
@@ -78,6 +81,13 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
         lambda: f"supervisord of {vm.name} did not come up: {vm.dir.log('supervisord')}",
     )
     return True
+
+
+def _said(output: str) -> str:
+    """Return why supervisord did not start: what follows its last "Error:", without the environment."""
+    said = " ".join(output.split())
+    cause = said.rpartition("Error: ")[2].partition(" For help, use ")[0]
+    return without_names(cause)[:500] if "Error: " in said else said[-500:]
 
 
 def _environment() -> dict[str, str]:

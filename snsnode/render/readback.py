@@ -4,7 +4,6 @@ supervisor's parser passes over unknown keys and misspelt sections in silence, s
 text is compared with what was planned. Nothing of ours is imported by it, and no process is started.
 """
 
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from supervisor.options import ProcessConfig, ServerOptions, UnhosedConfigParser
 from snsnode.base.errors import ConfigError
 from snsnode.node.config import PARTNERS, ROLES
 from snsnode.node.paths import VmDir
+from snsnode.render.local_files import files, refuse_odd, without_names
 from snsnode.render.plan import CONF, Change, node_config
 from snsnode.render.template import FILENAME
 from snsnode.spec.model import Spec
@@ -25,9 +25,7 @@ PROGRAM_KEYS = {*ProcessConfig.req_param_names, *ProcessConfig.optional_param_na
     *("user", "process_name", "numprocs", "numprocs_start")
 }
 
-# supervisor lists every environment variable by name.
 _NOTHING_INCLUDED = "No file matches via include"
-_AVAILABLE = re.compile(r" Available names: .*?(?= in section|$)")
 
 
 def check_changes(
@@ -67,7 +65,7 @@ def check(conf_text: str, path: str, programs: Sequence[str], local: Path | None
         for name in ("run", "log"):
             Path(folder, name).mkdir()
         if local is not None and local.is_dir():
-            _refuse_odd_files(local)
+            refuse_odd(local)
             Path(folder, "local").symlink_to(local.absolute())
         copy = Path(folder, "supervisord.conf")
         copy.write_text(conf_text, encoding="utf-8")
@@ -76,9 +74,11 @@ def check(conf_text: str, path: str, programs: Sequence[str], local: Path | None
             options.realize(["-c", str(copy)], doc="", progname="snsctl")
         except _Unreadable as error:
             cause = str(error).replace(str(copy), path).replace(folder, "%(here)s")
-            raise _refused(path, _AVAILABLE.sub("", cause)) from None
-    for complaint in _complaints(options, conf_text, f"{folder}/{SOCKET}", programs):
-        raise _refused(path, complaint.replace(folder, "%(here)s"))
+            raise _refused(path, without_names(cause)) from None
+        for complaint in _complaints(options, conf_text, f"{folder}/{SOCKET}", programs):
+            raise _refused(path, complaint.replace(folder, "%(here)s"))
+        if local is not None:
+            _refuse_redefined(conf_text, local)
 
 
 class _Unreadable(Exception):
@@ -127,10 +127,20 @@ def _complaints(options: _Reader, conf_text: str, socket: str, programs: Sequenc
     yield from (each for each in options.parse_warnings if not each.startswith(_NOTHING_INCLUDED))
 
 
-def _refuse_odd_files(local: Path) -> None:
-    for file in sorted(local.glob("*.conf")):
-        if not file.is_file():
-            raise ConfigError(f"cannot include {file}: it is no regular file; move it away")
+def _refuse_redefined(conf_text: str, local: Path) -> None:
+    """Refuse an operator's file that says otherwise what a program of ours is: supervisor would merge the two."""
+    ours = {section for section in _sections(conf_text) if section.startswith("program:")}
+    for file in files(local):
+        if taken := sorted(ours.intersection(_sections(file.read_text(encoding="utf-8")))):
+            raise ConfigError(
+                f"cannot include {file}: [{taken[0]}] is a program of snsnode's own; take another name"
+            )
+
+
+def _sections(text: str) -> list[str]:
+    parser = UnhosedConfigParser()
+    parser.read_string(text)
+    return [str(section) for section in parser.sections()]
 
 
 def _refused(path: str, cause: str) -> ConfigError:

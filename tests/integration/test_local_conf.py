@@ -42,7 +42,15 @@ def test_programs_and_listeners_in_local_run_beside_ours_and_survive_generate() 
         done = cluster.ctl("generate", code=78)
         assert "does not specify a command" in done.stderr
         assert done.stderr.count("\n") == 1
+        (local / "mine.conf").write_text("[program:cat]\ncommand = %(nope)s\n")
+        cluster.ctl("stop")
+        done = cluster.ctl("start", code=1)
+        assert "Format string '%(nope)s'" in done.stderr
+        assert "ENV_PATH" not in done.stderr
         (local / "mine.conf").unlink()
+        os.mkfifo(local / "pipe.conf")  # supervisord would wait for its writer
+        assert f"cannot include {local / 'pipe.conf'}" in cluster.ctl("start", code=78).stderr
+        (local / "pipe.conf").unlink()
         cluster.ctl("start")
         assert lines() == {"router": "RUNNING"}
 
@@ -59,7 +67,7 @@ def test_a_template_of_ones_own_is_written_edited_and_given(tmp_path: Path) -> N
         assert cluster.ctl("doctor", environment={"SNS_TEMPLATE": str(mine)}).stdout.count("up to date") == 1
         assert "which changes vm1, vm2" in cluster.ctl("doctor").stdout
         assert cluster.ctl("start", "--template", str(mine)).stderr == ""
-        for bad, words in (("nowhere", "No such file"), (str(tmp_path), "Is a directory")):
+        for bad, words in (("nowhere", "No such file"), (str(tmp_path), "it is a folder")):
             assert words in cluster.ctl("generate", "--template", bad, code=78).stderr
         mine.chmod(0o666)
         assert f"others may write to {mine}" in cluster.ctl("generate", "--template", str(mine), code=78).stderr

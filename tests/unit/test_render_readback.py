@@ -143,6 +143,14 @@ def test_a_name_of_ours_is_not_for_others() -> None:
         readback.check(f"{conf}[program:master]\ncommand = x\n", "vm1/supervisord.conf", ("router",))
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_of_ours_is_not_redefined_in_local(name: str, tmp_path: Path) -> None:
+    """supervisor merges sections of one name: "start" then waited for a slave that was a "sleep"."""
+    (tmp_path / "mine.conf").write_text(f"[program:{name}]\ncommand = /bin/sleep 99\n")
+    with pytest.raises(ConfigError, match=rf"mine\.conf: \[program:{name}\] is a program of snsnode's own"):
+        readback.check(CONF, "vm1/supervisord.conf", PROGRAMS, tmp_path)
+
+
 def test_a_pipe_in_local_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.conf")
     with pytest.raises(ConfigError, match="is no regular file"):
