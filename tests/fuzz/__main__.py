@@ -52,7 +52,7 @@ def fuzz(
         if part == "messages":
             with running(keepalive="{interval: 1s, timeout: 0.5s, silence: 3s}") as cluster:
                 seeds = [seed] if once else _seeds(seed, count)
-                messages.run(report, seeds, time.monotonic() + within_s, cluster)
+                messages.run(report, seeds, within_s, cluster)
         elif once:
             one(seed)
         elif engine == "atheris":
@@ -66,9 +66,9 @@ def fuzz(
 def _workbench(part: str, report: Report) -> Iterator[Callable[[int], None]]:
     """Yield what does one mutation of ``part`` by its seed."""
     # Where nothing reaches a disk: an fsync each would be most of the time.
-    with tempfile.TemporaryDirectory(prefix="sns-", dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+    memory = _MEMORY if _MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="sns-", dir=memory) as name, files.silenced():
         folder = Path(name)
-        files.silence()
         if part == "specs":
             yield lambda seed: specs.in_process(report, seed, folder)
         elif part == "specs by command":

@@ -6,7 +6,8 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -231,7 +232,15 @@ def by_command(report: Report, seed: int, home: Home) -> None:
     commands.run(report, seed, [*chance.choice(COMMANDS), *given], home.path.parent, (0, 1, 3, EXIT_CONFIG))
 
 
-def silence() -> None:
+@contextmanager
+def silenced() -> Iterator[None]:
     """Keep what owners log of damaged files out of the report."""
-    logging.getLogger("snsnode").addHandler(logging.NullHandler())
-    logging.getLogger("snsnode").propagate = False
+    log = logging.getLogger("snsnode")
+    nothing = logging.NullHandler()
+    log.addHandler(nothing)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = True
+        log.removeHandler(nothing)

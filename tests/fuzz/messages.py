@@ -99,8 +99,8 @@ with SyncClient([sys.argv[1]], username="bystander") as client:
 """
 
 
-def run(report: Report, seeds: list[int], until_s: float, cluster: Cluster) -> None:
-    """Send a mutated message for each seed until ``until_s`` (monotonic), with a bystander beside."""
+def run(report: Report, seeds: list[int], within_s: float, cluster: Cluster) -> None:
+    """Send a mutated message for each seed, for ``within_s`` at most, with a bystander beside."""
     before = {role: cluster.pid("vm2", role) for role in ("slave", "master")} | {
         "router": cluster.pid("vm1", "router")
     }
@@ -108,7 +108,7 @@ def run(report: Report, seeds: list[int], until_s: float, cluster: Cluster) -> N
     time.sleep(QUIET_S)  # nothing is awaited: this is the quiet that the bystander measures
     begun_s = time.monotonic()
     try:
-        asyncio.run(_send_all(report, seeds, until_s, cluster))
+        asyncio.run(_send_all(report, seeds, begun_s + within_s, cluster))
         ended_s = time.monotonic()
         latencies = bystander.end()
     finally:

@@ -194,7 +194,7 @@ def test_spec_that_cannot_be_read_is_one_line(rig: Rig) -> None:
     assert "it is a folder" in rig.fails(78, "validate", "conf")
     (rig.folder / "latin.yaml").write_bytes("cluster: a\n# Köln\n".encode("latin-1"))
     assert rig.fails(78, "validate", "latin.yaml").startswith("latin.yaml:2:4: the byte 0xf6 is not UTF-8")
-    assert "has more than" in rig.fails(78, "validate", "/dev/zero")
+    assert "the file is longer than 1048576 characters" in rig.fails(78, "validate", "/dev/zero")
     shutil.rmtree(rig.folder / "conf")
     assert "neither conf/cluster.yaml nor conf/local.yaml" in rig.fails(78, "validate")
 

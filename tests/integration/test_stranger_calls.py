@@ -107,11 +107,15 @@ def role_log(path: Path) -> Iterator[Path]:
     """Write what a role would."""
     handler = logging.FileHandler(path)
     handler.addFilter(Bounded())
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)  # as a role does
     try:
         yield path
     finally:
-        logging.getLogger().removeHandler(handler)
+        root.removeHandler(handler)
+        root.setLevel(level)
         handler.close()
 
 

@@ -24,6 +24,7 @@ async def test_full_disk_refuses_posts_and_keeps_reads(
     with small_disk() as disk:
         space = disk.folder / "space"
         space.mkdir()
+        disk.folder.chmod(0o711)  # PostgreSQL runs as another user, and must get as far as its own folder
         nobody = pwd.getpwnam("nobody")
         os.chown(space, nobody.pw_uid, nobody.pw_gid)
         postgresql.psql(f"CREATE TABLESPACE small LOCATION '{space}'")
