@@ -22,7 +22,19 @@ from snsnode.base.signals import exit_on_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHIN_S = 300
-_COPIED = ("snsnode", "tests", "conf", "proto", "docs", "bench", "bin", "pyproject.toml", "setup.cfg", "README.md")
+_COPIED = (
+    "supervisord.conf.tmpl",
+    "snsnode",
+    "tests",
+    "conf",
+    "proto",
+    "docs",
+    "bench",
+    "bin",
+    "pyproject.toml",
+    "setup.cfg",
+    "README.md",
+)
 
 
 class Mutation(NamedTuple):
@@ -70,6 +82,27 @@ MUTATIONS = (
         "if self._claimed and epochs.is_beyond_belief(own, stored):",
         "if False:",
         "tests/integration/test_damaged.py",
+    ),
+    Mutation(
+        "a master that asks whether it may end is not brought back meanwhile",
+        "snsnode/master/leaving.py",
+        "        if self._asking:\n",
+        "        if False:\n",
+        "tests/unit/test_master_leaving.py",
+    ),
+    Mutation(
+        "a line is kept where another process rotates at the same moment",
+        "snsnode/observe/shared_log.py",
+        "        except FileNotFoundError:\n            return False",
+        "        except FileNotFoundError:\n            raise",
+        "tests/unit/test_observe_shared_log.py",
+    ),
+    Mutation(
+        "a name is looked up also where threads are refused",
+        "snsnode/router/peer.py",
+        "while self._waiting and self._threads < LOOKUPS_AT_ONCE:",
+        "if self._waiting and self._threads < LOOKUPS_AT_ONCE:",
+        "tests/unit/test_router_peer.py",
     ),
     Mutation(
         "a watcher that was late judges nobody",
