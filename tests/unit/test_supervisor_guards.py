@@ -13,6 +13,7 @@ from snsnode.node import budget, config, intent, places
 from snsnode.node.process import Identity, state_of, wait_dead
 from snsnode.observe.journal import read
 from tests.eventually import eventually
+from tests.processes import sleeper
 from tests.role_rig import (
     QUICK,
     RULE,
@@ -311,3 +312,21 @@ def test_slave_is_not_ended_for_the_idleness_of_the_one_before(
     with holding(pair, "slave") as slave:
         turn_for(pair, clock, 20)
         assert slave.state not in ("Z", "")
+
+
+# --- a child of supervisord's own that never gets as far as its lock -----------------------------------------------
+
+
+def test_slave_that_hangs_before_it_has_its_lock_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was stopped while it imported: nobody but its parent knows of it."""
+    slave = pair.programs["slave"]
+    with sleeper() as child:
+        child.signal(signal.SIGSTOP, "T")
+        slave.laststart, slave.pid, slave.state = time.time(), child.identity.pid, ProcessStates.RUNNING
+        clock = Clock(monkeypatch)
+        turn_for(pair, clock, 20)
+        assert child.state == "T"
+        turn_for(pair, clock, 2)
+        assert wait_dead(child.identity, 5)
+    [entry] = read(pair.vm_dir.journal)
+    assert (entry.event, entry.fields["cause"]) == ("slave-down", "did not become ready in time")
