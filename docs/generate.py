@@ -13,6 +13,9 @@ import click
 from snsnode.base import errors, ids
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.main import COMMANDS, snsctl
+from snsnode.guard.table import TABLE
+from snsnode.guard.times import LATE_S, SHIPPED, START_S, TICK_S
+from snsnode.guard.view import Me
 from snsnode.observe import bounded
 from snsnode.social import hub, requests, service, sessions, timeline
 from snsnode.spec.schema import schema_text
@@ -47,7 +50,59 @@ def pages() -> dict[str, str]:
         "commands.md": "".join(_commands()),
         "errors.md": "".join(_errors()),
         "limits.md": "".join(_limits()),
+        "guard.md": "".join(_guard()),
     }
+
+
+# --- guard ---------------------------------------------------------------------------------------------------
+
+_DIAGRAM = """
+```mermaid
+stateDiagram-v2
+    [*] --> ABSENT
+    ABSENT --> CLEARING: wanted, launch
+    CLEARING --> STARTING: launched, or another holds the role
+    STARTING --> UP: answered
+    STARTING --> CLEARING: died, state T twice, or not ready in time
+    UP --> DOUBTED: one beat missed
+    DOUBTED --> UP: answered
+    UP --> CLEARING: died, state T twice, silent, or answers without progress
+    DOUBTED --> CLEARING: no progress either, or unanswered for the whole silence
+    CLEARING --> WAITING: dead for certain, the budget says when
+    WAITING --> CLEARING: launch
+    WAITING --> ABSENT: stopped or paused
+```
+"""
+
+
+def _guard() -> Iterator[str]:
+    yield "# Who may end or launch whom\n\n" + NOTE
+    yield (
+        "\nThe rows of `snsnode/guard/table.py`, with the patience that the shipped settings give (`silence: 9s`,"
+        " `interval: 3s`, `backoff_max: 10s`). A condition must hold at every look, of the same process. An"
+        " observer that was away, or could not look, begins anew.\n"
+    )
+    for me in Me:
+        rows = [row for row in TABLE if row.me is me]
+        if rows:
+            yield (
+                f"\n## What a {me.value} does\n\n"
+                if me is not Me.SUPERVISORD
+                else "\n## What supervisord does\n\n"
+            )
+            yield _table(
+                ("case", "place", "does", "after", "the journal's cause", "why"),
+                (
+                    (r.name, r.place.value, r.act.value, f"{r.patience_s(SHIPPED):g} s", r.cause, r.why)
+                    for r in rows
+                ),
+            )
+    yield "\n## What slave and master do about each other\n" + _DIAGRAM
+    yield (
+        "\nThe machine of `snsnode/guard/machine.py`. A slave sends the beats and a master counts them: it ends a"
+        f" slave that is silent for {SHIPPED.partner_s:g} s. Both allow {START_S:g} s for a start, look each"
+        f" {TICK_S:g} s, and believe nothing where their own look came {LATE_S:g} s late.\n"
+    )
 
 
 # --- spec -----------------------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_slave_is_not_ended_for_the_idleness_of_the_one_before(
         assert slave.state not in ("Z", "")
 
 
-# --- a child of its own that never gets as far as its lock ---------------------------------------------------------
+# --- a child of its own that never gets as far as its lock ------------------------------------------------------
 
 
 def test_slave_that_hangs_before_it_has_its_lock_is_ended(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
