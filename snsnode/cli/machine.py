@@ -12,7 +12,7 @@ from snsnode.cli.options import home_of, selected
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
 from snsnode.cli.streams import complain
 from snsnode.control import names
-from snsnode.control.local import LocalVm, check_cluster, folders, is_local, load
+from snsnode.control.local import LocalVm, check_cluster, folders, is_found, is_local, load
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
 from snsnode.node.paths import VmDir
@@ -82,6 +82,15 @@ class Machine:
             where = f" at {at}" if at else f" on {', '.join(self.vms)}"
             raise UsageError(f"cannot find a {role}{where}: the spec {self.path} has none there")
         return found
+
+    def tell_unknown(self, vms: tuple[VmName, ...], done: str) -> None:
+        """Say which of ``vms`` have an address that cannot be looked up, so that they may live here."""
+        found = [f"{name} ({where})" for name in vms if not is_found(where := self.spec.vms[name].address)]
+        if found:
+            complain(
+                f"snsctl: cannot look up the addresses of {', '.join(found)}; what of them lives here was not "
+                f"{done}; check the name service, or write numbers in the spec"
+            )
 
     def endpoints(self, role: RoleName) -> tuple[Endpoint, ...]:
         """Return where every VM of the spec that has ``role`` listens."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from snsnode.base.errors import UsageError
 from snsnode.base.ids import VmName, shown
 from snsnode.cli.machine import Machine
-from snsnode.control.local import LocalVm, is_local
+from snsnode.control.local import LocalVm, is_local, why_not_here
 
 
 def named(here: Machine, words: Iterable[str]) -> tuple[VmName, ...]:
@@ -35,6 +35,5 @@ def pairs(here: Machine, words: tuple[str, ...], verb: str) -> list[LocalVm]:
         if here.spec.vms[name].server is None:
             raise UsageError(f"cannot {verb} {name}: it has no server")
         if not is_local(here.spec.vms[name].address):
-            address = here.spec.vms[name].address
-            raise UsageError(f"cannot {verb} {name}: it is on another machine, {address}; do it there")
+            raise UsageError(f"cannot {verb} {name}: {why_not_here(here.spec.vms[name].address)}")
     return here.local(tuple(name for name in chosen if here.spec.vms[name].server is not None))

@@ -27,6 +27,7 @@ def command(role: str | None, spec_path: Path | None, home: Path | None, vms: tu
     from snsnode.control.start import restart_role, start_roles, start_supervisord
     from snsnode.control.stop import stop_all
 
+    here.tell_unknown(here.vms if role is None else here.having(machine.role_named(role)), "restarted")
     if role is None:
         local = here.local()
         in_parallel(lambda vm: stop_all(vm.dir, vm.config.roles), local)

@@ -72,6 +72,7 @@ def _role(here: Machine, role: str, at: str | None) -> None:
 
     name = machine.role_named(role)
     wanted = here.having(name, at)
+    here.tell_unknown(wanted, "started")
     local = here.local(wanted)
     if not local:
         raise UsageError(f"cannot start the {role} of {', '.join(wanted)}: not on this machine")
@@ -121,14 +122,9 @@ def _bring_up(here: Machine, vms: tuple[VmName, ...]) -> list[ConfigError]:
 def _tell_of_others(here: Machine, vms: tuple[VmName, ...]) -> None:
     others = [name for name in vms if not is_local(here.spec.vms[name].address)]
     elsewhere = [name for name in others if is_elsewhere(here.spec.vms[name].address)]
-    unknown = [f"{name} ({here.spec.vms[name].address})" for name in others if name not in elsewhere]
     if elsewhere:
         tell(f"not on this machine: {', '.join(elsewhere)}")
-    if unknown:
-        complain(
-            f"snsctl: cannot look up the addresses of {', '.join(unknown)}; what of them lives here was not "
-            "started; check the name service, or write numbers in the spec"
-        )
+    here.tell_unknown(tuple(name for name in others if name not in elsewhere), "started")
 
 
 def _end_what_left(here: Machine) -> None:

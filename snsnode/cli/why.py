@@ -12,7 +12,7 @@ from snsnode.cli.named import named
 from snsnode.cli.options import shared
 from snsnode.cli.streams import complain, tell, tell_json
 from snsnode.control import story
-from snsnode.control.local import is_local
+from snsnode.control.local import is_local, why_not_here
 from snsnode.node.paths import VmDir
 from snsnode.observe import journal
 from snsnode.observe.journal import Entry
@@ -44,7 +44,8 @@ def command(
     names = named(here, (vm,) if vm is not None else ())
     local = tuple(name for name in names if is_local(here.spec.vms[name].address))
     if vm is not None and not local:
-        raise UsageError(f"cannot read the journal of {vm}: it is on another machine; ask there")
+        address = here.spec.vms[names[0]].address
+        raise UsageError(f"cannot read the journal of {vm}: {why_not_here(address)}")
     histories = [journal.history(_journal(here.home, name)) for name in local]
     entries = [entry for history in histories for entry in history.entries]
     if as_json:

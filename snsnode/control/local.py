@@ -111,11 +111,23 @@ def is_local(address: str) -> bool:
 
 def is_elsewhere(address: str) -> bool:
     """Tell whether ``address`` leads to another machine: a name that nobody can look up leads nowhere yet."""
+    return is_found(address) and not is_local(address)
+
+
+def is_found(address: str) -> bool:
+    """Tell whether ``address`` leads anywhere, here or elsewhere; False also where the name service is silent."""
     try:
         names.look_up(address)
     except OSError:
         return False
-    return not is_local(address)
+    return True
+
+
+def why_not_here(address: str) -> str:
+    """Say of a VM whose address is not ``is_local`` where it lives instead, as far as anybody knows."""
+    if is_elsewhere(address):
+        return f"it is on another machine, {address}; do it there"
+    return f"its address, {address}, cannot be looked up; check the name service, or write a number in the spec"
 
 
 def _binds(family: int, sockaddr: tuple[object, ...]) -> bool:

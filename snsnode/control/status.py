@@ -18,7 +18,7 @@ from snsnode.base.errors import ConfigError, SnsError
 from snsnode.base.ids import VmName
 from snsnode.control import names
 from snsnode.control.answers import Process, RouterStatus, ServerStatus, Status
-from snsnode.control.local import is_local
+from snsnode.control.local import is_found, is_local
 from snsnode.node import budget, epoch, intent
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
@@ -170,7 +170,7 @@ class _Visit:
         here = self._looks and is_local(self._address)
         if here:
             self.vm_dir = VmDir(self._folder.absolute())
-        self.resolved = here or names.is_answered(self._address)
+        self.resolved = here or (names.is_answered(self._address) and is_found(self._address))
         if self.vm_dir is not None:
             from snsnode.supervisord.proxy import Supervisor
 
@@ -292,7 +292,7 @@ def _notes(question: Question, said: "Sequence[RouterSaid | None]", visits: dict
         notes.append(f"on other machines, so their supervisord was not asked: {', '.join(remote)}")
     unknown = [vm for vm, visit in shown.items() if not visit.resolved]
     if unknown:
-        notes.append(f"their address could not be looked up in time: {', '.join(unknown)}; check the name service")
+        notes.append(f"their address could not be looked up: {', '.join(unknown)}; check the name service")
     return notes
 
 

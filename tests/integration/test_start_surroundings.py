@@ -123,7 +123,22 @@ def test_silent_name_service_holds_nobody_up_whose_address_is_known() -> None:
         assert "cannot look up the addresses of far1 (far1.invalid), far2 (far2.invalid), far3" in done.stderr
         said = cluster.ctl("doctor", environment={"PYTHONPATH": str(hooks)}, code=1).stdout
         assert "address far3.invalid: cannot be resolved" in said
+        # Nobody has seen where far1 lives.
+        said = cluster.ctl("why", "far1", environment={"PYTHONPATH": str(hooks)}, code=2).stderr
+        assert "its address, far1.invalid, cannot be looked up" in said
+        said = cluster.ctl("restart", "router", environment={"PYTHONPATH": str(hooks)}).stderr
+        assert "far3.invalid); what of them lives here was not restarted" in said
         assert cluster.process("vm2", "master") is not None
+
+
+def test_a_name_that_leads_nowhere_is_not_said_to_be_on_another_machine() -> None:
+    with running(start=False) as cluster:
+        cluster.spec.write_text(cluster.spec.read_text() + "  far: {address: far.invalid, router: {port: 3010}}\n")
+        cluster.generate()
+        cluster.start()
+        said = cluster.ctl("status", code=None).stdout
+        assert "their address could not be looked up: far" in said
+        assert "on other machines" not in said
 
 
 def test_start_that_a_stop_overtakes_says_so_at_once() -> None:
