@@ -228,7 +228,7 @@ def test_home_that_is_too_long_for_a_socket_is_refused(rig: Rig) -> None:
 
 def test_home_that_cannot_be_written_is_one_line(rig: Rig) -> None:
     rig.write("in the way", "file")
-    assert "Not a directory" in rig.fails(1, "generate", "--home", "file")
+    assert "file is no folder; move it away" in rig.fails(78, "generate", "--home", "file")
     assert rig.fails(1, "generate", "--home", "/proc/x").startswith("snsctl: cannot write /proc/x")
 
 
