@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from snsnode.base.errors import Denied, Unavailable
@@ -72,8 +73,7 @@ class RouterService(router_pb2_grpc.RouterServicer):
         self, request: server_pb2.ServerInfo, context: Any
     ) -> server_pb2.KeepAliveReply:
         """Take or renew a registration."""
-        server, confirmed = server_of(request), False
-        self._refuse_stranger(server, "register")
+        server, confirmed = self._of_spec(server_of(request), "register"), False
         refusal = tables.refused(self._table, server, confirmed=True)
         if refusal is None:
             is_own = await self._machines.is_from(context.peer(), server.address)
@@ -85,8 +85,7 @@ class RouterService(router_pb2_grpc.RouterServicer):
         self, request: server_pb2.ServerInfo, context: Any
     ) -> server_pb2.KeepAliveReply:
         """Remove a dead server; its own machine knows, what another one says is only a hint."""
-        server = server_of(request)
-        self._refuse_stranger(server, "report the crash of")
+        server = self._of_spec(server_of(request), "report the crash of")
         is_own = await self._machines.is_from(context.peer(), server.address)
         known, epoch = self._table.servers.get(server.vm), server.epoch
         if is_own:
@@ -168,12 +167,16 @@ class RouterService(router_pb2_grpc.RouterServicer):
         self._asking.forget(members.servers)
         self._exchange.update(members.routers)
 
-    def _refuse_stranger(self, server: Server, verb: str) -> None:
-        """Raise Denied for a server that the spec does not have at this place."""
-        if tables.is_member(self._table, server):
-            return
-        where = f"{server.vm} at {server.address}:{server.port}"
+    def _of_spec(self, server: Server, verb: str) -> Server:
+        """Return ``server`` with its address as the spec spells it: a name has a thousand spellings to look up.
+
+        Raises:
+            Denied: the spec does not have it at this place.
+        """
         member = self._table.members.get(server.vm)
+        if member is not None and tables.is_member(self._table, server):
+            return replace(server, address=member.address)
+        where = f"{server.vm} at {server.address}:{server.port}"
         has = f"has it at {member.target}" if member is not None else "has no such server"
         self._refusals.note(Cause.STRANGER, f"{verb} {where}: the spec {has}")
         raise Denied(

@@ -4,6 +4,7 @@ import re
 
 from snsnode.base.errors import InvalidInput
 from snsnode.base.ids import Epoch, VmName, shown
+from snsnode.node.cluster import ENDPOINTS_MAX
 from snsnode.router.flapping import NEVER_S
 from snsnode.router.merge import News
 from snsnode.router.table import Server, ServerState, Table
@@ -70,9 +71,10 @@ def info_of(table: Table, server: Server, now_s: float) -> server_pb2.ServerInfo
 
 
 def told_of(reply: router_pb2.TableReply, at_s: float) -> list[News]:
-    """Return the news in another router's table, which it told at ``at_s``; what is no server is left out."""
+    """Return the news in another router's table, which it told at ``at_s``; what is no server, or more than a
+    spec can have, is left out."""
     told: list[News] = []
-    for info in reply.servers:
+    for info in reply.servers[:ENDPOINTS_MAX]:
         try:
             server = server_of(info)
         except InvalidInput:

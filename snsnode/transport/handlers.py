@@ -14,13 +14,16 @@ from typing import Any
 
 import grpc
 
-from snsnode.base.errors import DeadlineExceeded, InvalidInput, SnsError
+from snsnode.base.errors import DeadlineExceeded, Exhausted, InvalidInput, SnsError
 from snsnode.transport.admission import LOGIN, Admission, Admitted
 from snsnode.transport.status import ERROR_KEY, status_of
 
 log = logging.getLogger(__name__)
 
 MESSAGE_S = 5.0  # from a call's start to its message
+# The largest is a post of 4 KiB. Small messages nested in a larger one take fifty times its size once parsed.
+REQUEST_MAX_BYTES = 64 * 1024
+_LARGE = "/sns.v1.Router/Exchange"  # a router's table: bounded by its server alone
 
 Parse = Callable[[bytes], Any]
 
@@ -100,6 +103,11 @@ def parser(deserialize: Parse | None, method: str) -> Parse:
     """Return what parses a request of ``method``; it raises ``InvalidInput`` for one that is none."""
 
     def parse(message: bytes) -> Any:
+        if len(message) > REQUEST_MAX_BYTES and method != _LARGE:
+            raise Exhausted(
+                f"cannot read this message to {method}: it has {len(message)} bytes, at most {REQUEST_MAX_BYTES} "
+                "are taken"
+            )
         if deserialize is None:
             return message
         try:

@@ -10,11 +10,10 @@ import grpc
 from snsnode.base.errors import Held, SnsError
 from snsnode.transport.admission import Admission, Bounds
 from snsnode.transport.channels import PING_EVERY_MS, PING_TIMEOUT_MS
-from snsnode.transport.handlers import Handlers, internal, parser, tell_unexpected
+from snsnode.transport.handlers import REQUEST_MAX_BYTES, Handlers, internal, parser, tell_unexpected
 from snsnode.transport.reservation import bound
 from snsnode.transport.status import ERROR_KEY, status_of
 
-REQUEST_MAX_BYTES = 64 * 1024  # the largest request is a post of 4 KiB, but for a router's table
 # gRPC's own bound of calls in flight, above the sum of ours: for those that wait for their turn to be counted.
 # (A limit for each connection, grpc.max_concurrent_streams, breaks calls off with UNAVAILABLE where a client is at
 # it.)

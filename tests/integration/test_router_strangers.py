@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +12,13 @@ import grpc
 import pytest
 
 from snsnode.base.ids import VmName
+from snsnode.node.cluster import ENDPOINTS_MAX
 from snsnode.node.config import Endpoint
 from snsnode.router.asking import who_is
 from snsnode.router.spec import Members
-from snsnode.rpc import master_pb2_grpc, server_pb2
+from snsnode.router.wire import told_of
+from snsnode.rpc import master_pb2_grpc, router_pb2, server_pb2
+from snsnode.transport.handlers import REQUEST_MAX_BYTES
 from snsnode.transport.servers import bind, make_server
 from snsnode.transport.status import ERROR_KEY
 from tests.bounds import bounded_in_time, nothing_left_behind
@@ -216,3 +220,35 @@ async def test_a_crash_that_is_reported_while_a_server_is_asked_counts() -> None
         assert (await refusal(registering)).code() is grpc.StatusCode.UNAVAILABLE
         assert await router.states() == {}
         assert (await router.register("vm2", 6)).accepted
+
+
+async def test_a_name_is_looked_up_in_the_spelling_of_the_spec_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each of its spellings takes an entry, and a thread while the resolver is silent."""
+    asked: list[str] = []
+
+    def look_up(name: str, *_: Any, **__: Any) -> list[Any]:
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    async with routing(servers=spec(vm2=("vm2.example", 3020))) as router:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        for name in ("VM2.example", "vm2.EXAMPLE", "Vm2.Example.", "vm2.example...", "vm2.example"):
+            assert (await router.register(hostname=name)).accepted
+            await router.crash(hostname=name, epoch=0)
+        assert asked == ["vm2.example"]
+
+
+async def test_a_request_that_nests_a_million_messages_is_not_parsed() -> None:
+    """Of 2 MiB they become a hundred; a table of another router is the only request that may be so large."""
+    async with routing() as router:
+        many = [server_pb2.ServerInfo()] * REQUEST_MAX_BYTES
+        error = await refusal(router.stub.Connect(router_pb2.ClientConnect(full=many), timeout=STEP_S))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert f"at most {REQUEST_MAX_BYTES} are taken" in (error.details() or "")
+        error = await refusal(router.stub.Exchange(router_pb2.TableReply(servers=many), timeout=STEP_S))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_of_a_table_no_more_is_taken_than_a_spec_can_have() -> None:
+    entry = server_pb2.ServerInfo(vm="vm2", hostname="127.0.0.1", port=3020)
+    assert len(told_of(router_pb2.TableReply(servers=[entry] * (ENDPOINTS_MAX + 10)), 0.0)) == ENDPOINTS_MAX

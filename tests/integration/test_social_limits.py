@@ -21,8 +21,8 @@ from snsnode.rpc import social_pb2_grpc
 from snsnode.social import requests, sessions
 from snsnode.social import service as social_service
 from snsnode.social.service import SocialService
-from snsnode.transport import servers
 from snsnode.transport.admission import Bound, Bounds
+from snsnode.transport.handlers import REQUEST_MAX_BYTES
 from snsnode.transport.servers import bind, make_server
 from tests.eventually import eventually_async
 from tests.memory_store import MemoryStore
@@ -163,7 +163,7 @@ async def test_texts_and_messages_are_bounded() -> None:
         error = await error_of(alice.stub.Post(request, timeout=STEP_S))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"at most {TEXT_BYTES_MAX}" in (error.details() or "")
-        request.text = "x" * servers.REQUEST_MAX_BYTES
+        request.text = "x" * REQUEST_MAX_BYTES
         error = await error_of(alice.stub.Post(request, timeout=STEP_S))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await alice.post("hello")
