@@ -9,8 +9,10 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from snsnode.base import aside
+from snsnode.base.harmless import harmless
 from snsnode.observe.bounded import Bounded
 from snsnode.observe.shared_log import SharedLog
 
@@ -38,7 +40,7 @@ def to_stderr(role: str) -> None:
 
 
 def _install(handler: logging.Handler, role: str, vm: str) -> None:
-    formatter = logging.Formatter(
+    formatter = _Formatter(
         f"%(asctime)s.%(msecs)03dZ %(levelname)s {role} {vm} [%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime
@@ -46,3 +48,13 @@ def _install(handler: logging.Handler, role: str, vm: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    """Makes one line of each message: some of it may be another's words, and people read logs on terminals."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return harmless(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return harmless(super().formatException(ei), keep="\n\t")

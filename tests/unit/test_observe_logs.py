@@ -41,6 +41,22 @@ def test_a_line_says_when_what_who_and_goes_to_the_end(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO slave vm2 \[\d+\] launched master", line)
 
 
+def test_what_others_said_is_one_line_and_steers_no_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "slave.log"
+    logs.to_file(path, "slave", "vm2")
+    refusal = "no\x1b]0;title\x07\n2026-12-01T00:00:00.000Z ERROR router vm1 [1] forged"
+    log.warning("%s refused: %s", "vm1", refusal)
+    try:
+        raise ValueError(refusal)
+    except ValueError:
+        log.exception("failed")
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(r"refused: no\x1b]0;title\x07\n2026-12-01T00:00:00.000Z ERROR router vm1 [1] forged")
+    assert lines[1].endswith("failed")
+    assert "Traceback" in lines[2]
+    assert "\x1b" not in "".join(lines)
+
+
 def test_the_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
     logs.to_file(tmp_path / "log" / "slave.log", "slave", "vm2")
     assert (tmp_path / "log").stat().st_mode & 0o077 == 0
