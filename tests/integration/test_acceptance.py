@@ -1,6 +1,7 @@
 """The acceptance list of the original system, on a real cluster: what a user was promised, from start to stop."""
 
 import asyncio
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -95,8 +96,9 @@ def _all_running(cluster: Cluster, vm: str) -> bool:
 
 
 async def test_the_next_call_and_the_open_timeline_outlive_the_available_master(cluster: Cluster) -> None:
-    async with client(cluster, "eve") as eve, client(cluster, "dan") as dan:
-        await dan.follow("eve")
+    author, reader = (f"{name}{secrets.token_hex(4)}" for name in ("eve", "dan"))
+    async with client(cluster, author) as eve, client(cluster, reader) as dan:
+        await dan.follow(author)
         seen: list[str] = []
 
         async def follow() -> None:
@@ -114,10 +116,15 @@ async def test_the_next_call_and_the_open_timeline_outlive_the_available_master(
 
 
 def _kill_the_available(cluster: Cluster) -> None:
-    """Kill the available master, and wait until the router offers the other one."""
+    """Kill the available master while the other server is there, and wait until the router offers that one."""
     available = cluster.await_available()
+    eventually(lambda: _states(cluster) == ["AVAILABLE", "STANDBY"], 10)
     cluster.kill(available, "master")
     eventually(lambda: cluster.status()["available"] not in (None, available), 10)
+
+
+def _states(cluster: Cluster) -> list[str]:
+    return sorted(server["state"] for server in cluster.status()["servers"])
 
 
 async def test_no_server_at_all_is_a_clear_error(cluster: Cluster) -> None:
