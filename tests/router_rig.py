@@ -70,12 +70,15 @@ class Servers:
     def __init__(self) -> None:
         self.says: dict[str, server_pb2.KeepAliveReply] = {}
         self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     def is_at(self, info: server_pb2.ServerInfo) -> None:
         self.says[info.vm] = server_pb2.KeepAliveReply(accepted=True, epoch=info.epoch, server=info)
 
     async def __call__(self, endpoint: Endpoint, within_s: float) -> server_pb2.KeepAliveReply | None:
         self.asked.append(endpoint.vm)
+        await self.may_answer.wait()
         return self.says.get(endpoint.vm)
 
 

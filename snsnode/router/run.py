@@ -1,6 +1,7 @@
 """The wiring of a router: lock, exclusive bind, serve, end."""
 
 import asyncio
+from functools import partial
 
 from snsnode.base.errors import Unavailable
 from snsnode.node import intent
@@ -17,6 +18,7 @@ from snsnode.router.service import RouterService
 from snsnode.router.spec import SpecFile
 from snsnode.rpc import router_pb2_grpc
 from snsnode.transport.health import Health, register
+from snsnode.transport.reservation import reserve
 from snsnode.transport.servers import bind, make_server
 
 GRACE_S = 0.5  # Connects that wait for a server are ended after this; clients ask again
@@ -32,7 +34,10 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
     journal = Journal(vm_dir.journal, config.vm, "router", later=disk.post)
     server = make_server(TABLE_MAX_BYTES)
     try:
-        bind(server, config.endpoint("router").target)
+        # In the owned thread: a name is looked up, and a resolver may be silent.
+        with await disk.do(partial(reserve, config.endpoint("router"))) as reserved:
+            for target in reserved.targets:
+                bind(server, target)
         lock.announce(config=config.digest("router"))
         if intent.must_not_run(vm_dir, "router"):
             raise Unavailable(

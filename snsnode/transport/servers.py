@@ -1,5 +1,7 @@
 """Servers: our options, an exclusive bind, and handlers whose errors of ours become statuses."""
 
+import contextlib
+import ipaddress
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,6 @@ from snsnode.base.errors import Held, SnsError
 from snsnode.transport.admission import Admission, Bounds
 from snsnode.transport.channels import PING_EVERY_MS, PING_TIMEOUT_MS
 from snsnode.transport.handlers import REQUEST_MAX_BYTES, Handlers, internal, parser, tell_unexpected
-from snsnode.transport.reservation import bound
 from snsnode.transport.status import ERROR_KEY, status_of
 
 # gRPC's own bound of calls in flight, above the sum of ours: for those that wait for their turn to be counted.
@@ -140,34 +141,26 @@ def connections_max() -> int:
 
 
 def bind(server: Server | ThreadedServer, target: str) -> None:
-    """Bind ``server`` to ``target`` for itself alone: at every address of its name, where it is one.
+    """Bind ``server`` to ``target`` for itself alone: an IP address and a port, or a socket in the file system.
+
+    No name: it would be looked up here, on the event loop, and gRPC is content with any of a name's addresses that
+    is free. ``reservation.reserve`` looks names up, in a thread, and tells the targets.
 
     Raises:
-        Held: another process has the port at one of the addresses, or none is this machine's. A socket in the file
-            system is taken over from whoever has it; it fails where its folder is missing or its path too long.
+        Held: another process has the port, or the address is not this machine's. A socket in the file system is
+            taken over from whoever has it; it fails where its folder is missing or its path too long.
     """
-    try:
-        if all(server.add_insecure_port(each) for each in _targets(target)):
+    if not target.startswith("unix:"):
+        ipaddress.ip_address(target.rpartition(":")[0].strip("[]"))
+    with contextlib.suppress(RuntimeError):  # gRPC was refused
+        if server.add_insecure_port(target):
             return
-    except (RuntimeError, OSError):
-        pass  # gRPC, or the look before it, was refused
     if target.startswith("unix:"):
         raise Held(f"cannot listen on {target}: its folder is missing, or the path has more than 107 bytes")
     raise Held(
         f"cannot listen on {target}: the port is in use, or the address is not this machine's; "
         "'snsctl doctor' names who has it"
     )
-
-
-def _targets(target: str) -> list[str]:
-    """Return what gRPC is to bind: of a name's addresses, it would be content with any that is free."""
-    host, _, port = target.rpartition(":")
-    if target.startswith("unix:") or not port.isdecimal() or not any(letter.isalpha() for letter in host):
-        return [target]
-    if host.startswith("["):  # an IPv6 address
-        return [target]
-    with bound(host, int(port)) as reservation:
-        return reservation.targets
 
 
 def _threaded(handler: Any, method: str) -> Any:

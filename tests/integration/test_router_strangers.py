@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -169,6 +169,44 @@ async def test_who_left_the_spec_is_gone_and_who_came_can_register() -> None:
         assert await router.states() == {"vm3": "AVAILABLE"}
         assert "has no such server" in await denied(router, info("vm2"))
         assert (await router.register("vm5", port=3050)).accepted
+
+
+async def _spec_loses_vm2(router: Router, call: Awaitable[Any]) -> Any:
+    """Make ``call``, and take vm2 out of the spec while the router asks the server; return what it raised."""
+    router.probe.may_answer.clear()
+    router.servers.may_answer.clear()
+    asked = len(router.probe.asked) + len(router.servers.asked)
+    calling = asyncio.ensure_future(call)
+    await eventually_async(lambda: len(router.probe.asked) + len(router.servers.asked) > asked, within_s=STEP_S)
+    router.service.update(Members(SPEC[1:], ()))
+    router.probe.may_answer.set()
+    router.servers.may_answer.set()
+    return (await asyncio.gather(calling, return_exceptions=True))[0]
+
+
+async def test_a_server_that_leaves_the_spec_while_it_is_asked_or_probed_is_an_error_to_nobody() -> None:
+    """A client's report, a new server, an epoch that leaps, and a crash that another machine reports."""
+    async with routing() as router:
+        await router.register("vm2")
+        await router.register("vm3")
+        given = await router.connect()
+        answer = await _spec_loses_vm2(router, router.connect(unreachable=given))
+        assert answer.vm == "vm3"
+    async with routing() as router:
+        router.servers.is_at(info("vm2"))
+        answer = await _spec_loses_vm2(router, router.say(info("vm2")))
+        assert answer.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert await router.states() == {}
+    async with routing() as router:
+        await router.register("vm2", 1)
+        router.servers.is_at(info("vm2", 5_000))
+        answer = await _spec_loses_vm2(router, router.say(info("vm2", 5_000)))
+        assert answer.code() is grpc.StatusCode.PERMISSION_DENIED
+    async with routing(servers=ELSEWHERE) as router:
+        await router.register("vm2", 5, hostname="192.0.2.7")
+        answer = await _spec_loses_vm2(router, router.crash("vm2", 5, hostname="192.0.2.7"))
+        assert not answer.accepted
+        assert await router.states() == {}
 
 
 class _Keeper(master_pb2_grpc.MasterServicer):

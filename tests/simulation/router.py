@@ -13,7 +13,7 @@ from snsnode.router import table as tables
 from snsnode.router.asking import ASK_S
 from snsnode.router.exchange import APART_S, EVERY_MAX_S, LEASE_SHARE
 from snsnode.router.merge import News, unsure
-from snsnode.router.service import _is_news
+from snsnode.router.present import is_news
 from tests.simulation import delays
 from tests.simulation.clock import Timer, cancel
 from tests.simulation.network import Call, Port, Server
@@ -261,7 +261,7 @@ class Router(Server):
         if before.servers is table.servers and before.available == table.available:
             return
         self.world.ledger.check_table(self, before)
-        if _is_news(before, table):
+        if is_news(before, table):
             self._wake()
             for line in self._lines:
                 line.news()
