@@ -1,8 +1,8 @@
 """Fuzz the readers and the roles: python -m tests.fuzz --minutes N [--seed S] [--only messages,specs,files].
 
 hypothesis draws the seeds of the mutations; with ``--engine atheris``, where that is installed, coverage guides
-them. The time is divided evenly among the parts. ``--seed`` and ``--once`` bring one finding back. Exit code 1
-where something was found.
+them. The time is divided evenly among the parts, and what one leaves of its share is for the next ones. ``--seed``
+and ``--once`` bring one finding back. Exit code 1 where something was found.
 """
 
 import argparse
@@ -32,8 +32,9 @@ def main() -> int:
     wanted = [part for part in PARTS if not options.only or part.split()[0] in options.only.split(",")]
     print(f"seed {seed}, parts: {', '.join(wanted)}", flush=True)
     found = 0
-    for part in wanted:
-        share_s = options.minutes * 60 / len(wanted)
+    until_s = time.monotonic() + options.minutes * 60
+    for number, part in enumerate(wanted):
+        share_s = max(0.0, until_s - time.monotonic()) / (len(wanted) - number)
         report = fuzz(part, seed, share_s, options.count, options.engine, once=options.once)
         print("\n".join(report.lines()), flush=True)
         found += len(report.findings)

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import random
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -29,6 +31,7 @@ from tests.fuzz.report import Report, attempt
 from tests.ports import free_port
 
 RULE = Restart(5, 10.0, 10.0)
+_WRITTEN_NS = time.time_ns() - 60 * 10**9
 COMMANDS = (
     ["status", "--json"],
     ["status"],
@@ -38,6 +41,8 @@ COMMANDS = (
     ["generate", "--diff"],
     ["generate"],
 )
+
+_Signature = tuple[int, int, int, int]  # mode, inode, size, mtime
 
 
 class Home:
@@ -59,6 +64,9 @@ class Home:
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
         }
+        self._names = [(str(self.path / name), content) for name, content in self.files.items()]
+        self._known = {name for name, _ in self._names} | {str(folder) for folder in self.vm.folders}
+        self._kept: dict[str, _Signature] = {}
 
     def _run(self) -> None:
         """Leave what roles leave."""
@@ -97,22 +105,40 @@ class Home:
         """Bring back how it was: all, or only what is missing or differs in the folders that are written to."""
         if all_of_it:
             shutil.rmtree(self.path, ignore_errors=True)
+            self._kept.clear()
         for folder in (self.path, *self.vm.folders):
-            for path in folder.glob("*") if folder.is_dir() else ():
-                if path.relative_to(self.path) not in self.files and path not in self.vm.folders:
-                    commands.remove(path)
-        for name, content in self.files.items():
-            path = self.path / name
-            if all_of_it or not _is(path, content):
-                commands.remove(path)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            for name in _listed(folder):
+                if name not in self._known:
+                    commands.remove(Path(name))
+        for name, content in self._names:
+            if (kept := self._kept.get(name)) is None or kept != _signature(name):
+                self._kept[name] = _rewritten(Path(name), content)
 
 
-def _is(path: Path, content: bytes) -> bool:
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
-        return False
-    return path.read_bytes() == content
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.path for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _signature(name: str) -> _Signature | None:
+    try:
+        found = os.lstat(name)
+    except OSError:
+        return None
+    return found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _rewritten(path: Path, content: bytes) -> _Signature:
+    """Write ``content`` anew, as of some time ago: whoever writes to it afterwards changes its signature."""
+    commands.remove(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, ns=(_WRITTEN_NS, _WRITTEN_NS))
+    signature = _signature(str(path))
+    assert signature is not None
+    return signature
 
 
 def in_process(report: Report, seed: int, home: Home) -> None:
@@ -203,14 +229,23 @@ def _looks(home: Home) -> None:
     logs = Logs(home.vm)
     logs._began.update(dict.fromkeys(logs._began, 0))
     logs.cause("slave")
+
+
+def _left_behind(home: Home) -> None:
     list(doctor_home._left_behind(VmName("vm1"), home.vm))
 
 
 _ACTS: tuple[Callable[[Home], None], ...] = (
-    *(_config, _holders, _epoch, _ledger, _intents, _story, _generated, _looks),
+    *(_config, _holders, _epoch, _ledger, _intents, _story, _generated, _looks, _left_behind),
 )
 _BY_SUFFIX = {".pid": _holders, ".lock": _holders, ".jsonl": _story, ".conf": _generated, ".log": _looks}
-_BY_NAME = {"node.json": _config, "cluster.json": _config, "epoch": _epoch, "restarts.json": _ledger}
+_BY_NAME = {
+    "supervisord.pid": _left_behind,
+    "node.json": _config,
+    "cluster.json": _config,
+    "epoch": _epoch,
+    "restarts.json": _ledger,
+}
 
 
 def _act_of(name: Path) -> Callable[[Home], None]:

@@ -1,5 +1,6 @@
 """What a run found: counts, outcomes, the slowest, and every finding with the seed that brings it back."""
 
+import sys
 import time
 import traceback
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 TOOK_MAX_S = 2.0  # of the process's own time: what others on the machine do is no fault of ours
 FINDINGS_MAX = 20
 FINDING_MAX = 4_000  # characters
+PROGRESS_EACH = 10_000  # mutations: a line on stderr, for who waits
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class Report:
         """Count one mutation; one that took too long is a finding."""
         self.count += 1
         self.outcomes[outcome] += 1
+        if self.count % PROGRESS_EACH == 0:
+            print(f"{self.part}: {self.count} mutated, {len(self.findings)} found", file=sys.stderr, flush=True)
         if took_s > self.slowest_s:
             self.slowest_s, self.slowest_seed = took_s, seed
         if took_s > TOOK_MAX_S:
