@@ -1,0 +1,11 @@
+"""Guards that are taken away, one at a time, to see their tests fail: ``python -m tests.mutations``."""
+
+from tests.mutations import commands, network, pair, store, supervisord
+
+MUTATIONS = (
+    *commands.MUTATIONS,
+    *pair.MUTATIONS,
+    *supervisord.MUTATIONS,
+    *store.MUTATIONS,
+    *network.MUTATIONS,
+)
