@@ -16,7 +16,7 @@ from snsnode.cli.main import COMMANDS, snsctl
 from snsnode.guard.table import TABLE
 from snsnode.guard.times import LATE_S, SHIPPED, START_S, TICK_S
 from snsnode.guard.view import Me
-from snsnode.observe import bounded
+from snsnode.observe import bounded, events
 from snsnode.social import hub, requests, service, sessions, timeline
 from snsnode.spec.schema import schema_text
 from snsnode.store import sqlite_reader, sqlite_writer
@@ -51,6 +51,7 @@ def pages() -> dict[str, str]:
         "errors.md": "".join(_errors()),
         "limits.md": "".join(_limits()),
         "guard.md": "".join(_guard()),
+        "journal.md": "".join(_journal()),
     }
 
 
@@ -103,6 +104,43 @@ def _guard() -> Iterator[str]:
         f" slave that is silent for {SHIPPED.partner_s:g} s. Both allow {START_S:g} s for a start, look each"
         f" {TICK_S:g} s, and believe nothing where their own look came {LATE_S:g} s late.\n"
     )
+
+
+# --- journal -------------------------------------------------------------------------------------------------
+
+
+def _journal() -> Iterator[str]:
+    yield "# The journal's events\n\n" + NOTE
+    yield (
+        "\n`HOME/VM/log/journal.jsonl` has one JSON object a line; at 4 MiB it becomes `journal.jsonl.1`."
+        " `snsctl why` tells it as a story, and `snsctl why --json` prints its lines. Each line has\n\n"
+    )
+    yield _table(
+        ("field", "type", "meaning"),
+        (
+            ("`at`", "text", "when it was written, UTC, with milliseconds"),
+            ("`vm`", "text", "the VM"),
+            ("`role`", "text", "who wrote it: `master`, `slave`, `router`, `spare`, `supervisord` or `snsctl`"),
+            ("`pid`", "whole number", "the process that wrote it"),
+            ("`event`", "text", "one of the names below"),
+        ),
+    )
+    yield (
+        "\nand the fields of its event. A field marked *optional* is left out where there is nothing to tell."
+        " Names and fields that were released keep their meaning. A later version may add some: ignore what you do"
+        " not know. All readers leave out a line that is no such object: a full disk may cut one short.\n"
+    )
+    for kind in events.ALL:
+        names = [kind.WORD]
+        if issubclass(kind, events.OfRole):
+            names = [f"{role}-{kind.WORD}" for role in ("master", "slave")]
+        yield f"\n## {', '.join(f'`{name}`' for name in names)}\n\n{inspect.getdoc(kind)}\n"
+        if told := events.told_by(kind):
+            rows = ((f"`{e.name}`", _TYPES[e.base] + (", optional" * e.optional), e.text) for e in told)
+            yield "\n" + _table(("field", "type", "meaning"), rows)
+
+
+_TYPES: dict[Any, str] = {str: "text", int: "whole number", events.Number: "number", events.Role: "a role"}
 
 
 # --- spec -----------------------------------------------------------------------------------------------------

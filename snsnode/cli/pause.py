@@ -11,6 +11,8 @@ from snsnode.cli.options import shared
 from snsnode.cli.streams import tell
 from snsnode.control.local import LocalVm
 from snsnode.node import intent
+from snsnode.observe import events
+from snsnode.observe.events import Event
 from snsnode.observe.journal import Journal
 
 HELP = """
@@ -33,12 +35,12 @@ def command(names: tuple[str, ...], spec_path: Path | None, home: Path | None, v
             tell(f"{vm.name}: is paused already")
             continue
         intent.pause(vm.dir)
-        record(vm, "paused")
+        record(vm, events.Paused())
         tell(f"{vm.name}: paused; nothing is restarted until 'snsctl resume {vm.name}'")
     return 0
 
 
-def record(vm: LocalVm, event: str) -> None:
+def record(vm: LocalVm, event: Event) -> None:
     """Write what the operator did into the VM's journal."""
     vm.dir.make()
     Journal(vm.dir.journal, vm.name, "snsctl").write(event)

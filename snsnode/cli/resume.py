@@ -10,6 +10,7 @@ from snsnode.cli.options import shared
 from snsnode.cli.pause import record
 from snsnode.cli.streams import tell
 from snsnode.node import intent
+from snsnode.observe import events
 
 HELP = "Restart the pair of VM automatically again; without VM, every paused pair of this machine."
 
@@ -23,7 +24,7 @@ def command(names: tuple[str, ...], spec_path: Path | None, home: Path | None, v
     for vm in pairs(here, names, "resume"):
         if intent.is_paused(vm.dir):
             intent.resume(vm.dir)
-            record(vm, "resumed")
+            record(vm, events.Resumed())
             tell(f"{vm.name}: resumed")
         elif names or vms:
             tell(f"{vm.name}: was not paused")

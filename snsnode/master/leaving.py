@@ -11,6 +11,7 @@ import time
 from snsnode.master.registration import Registration
 from snsnode.node import intent
 from snsnode.node.paths import VmDir
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.social.service import SocialService
 
@@ -51,7 +52,8 @@ class Leaving:
         drained = intent.is_drained(self._vm_dir) or self._registration.ending
         took = None
         if drained != self._registration.leaving:
-            self._journal.write("drained" if drained else "undrained", clients=self._social.clients)
+            kind = events.Drained if drained else events.Undrained
+            self._journal.write(kind(clients=self._social.clients))
             took = await (self._registration.leave() if drained else self._registration.stay())
         self._tell_clients()
         return took
@@ -85,7 +87,7 @@ class Leaving:
                 await self._registration.leave(ending=True)
         if before:
             took_ms = round((time.monotonic() - began_s) * 1000, 1)
-            self._journal.write("moved", clients=before, left=self._social.clients, took_ms=took_ms)
+            self._journal.write(events.Moved(clients=before, left=self._social.clients, took_ms=took_ms))
 
     def _tell_clients(self) -> None:
         now_s = time.monotonic()

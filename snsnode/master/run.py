@@ -22,6 +22,7 @@ from snsnode.node.lock import Holder, RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.node.process import me
 from snsnode.node.progress import Progress
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
 from snsnode.pair.memory import MemoryGuard
@@ -141,7 +142,7 @@ class _Master:
             servers.local.start()
             self._health.set(True)
             self._progress.move()  # the slave sees it within milliseconds, and asks
-            self._journal.write("serving", epoch=self._registration.epoch)
+            self._journal.write(events.Serving(epoch=self._registration.epoch))
             await self._serve(servers.public, stop)
         finally:
             await self._rising.close()
@@ -192,7 +193,7 @@ class _Master:
         All of it takes less than the 10 s that supervisord waits before it kills (``stopwaitsecs``): 0.3 s for the
         routers, 3 s to move, twice 1.5 s for calls and streams, ``GRACE_S``.
         """
-        self._journal.write("draining", clients=self._social.clients)
+        self._journal.write(events.Draining(clients=self._social.clients))
         self._health.set(False)
         await self._leaving.end()
         await self._social.drain()

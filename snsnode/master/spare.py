@@ -24,6 +24,7 @@ from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity
 from snsnode.node.shortage import lacks_descriptors
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair.fence import await_death, kill_and_await
 from snsnode.pair.spawn import Child, spawn
@@ -169,7 +170,7 @@ class Standby:
     async def _end(self, action: Action) -> None:
         assert action.victim is not None
         log.warning("the slave, process %d, %s: ending it", action.victim.pid, action.cause)
-        self._journal.write("slave-down", cause=action.cause, partner_pid=action.victim.pid)
+        self._journal.write(events.Down(of="slave", cause=action.cause, partner_pid=action.victim.pid))
         await kill_and_await(action.victim)
 
     def _is_due(self, action: Action) -> bool:
@@ -185,12 +186,8 @@ class Standby:
         )
         if rescue:  # the slave died too: as a master we launch it at once, and nobody else counts it
             budget.count(self._vm_dir, "slave")
-        self._journal.write(
-            "rescue" if rescue else "slave-launch",
-            cause=action.cause,
-            wait_ms=round(wait_s * 1000),
-            restarts=spent.delayed,
-        )
+        kind = events.Rescue if rescue else events.SlaveLaunch
+        self._journal.write(kind(cause=action.cause, wait_ms=round(wait_s * 1000), restarts=spent.delayed))
         return wait_s
 
     def _launch_slave(self) -> None:

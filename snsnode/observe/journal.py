@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from snsnode.base import aside, fields, reading
+from snsnode.observe import events
+from snsnode.observe.events import Event
 
 JOURNAL_BYTES_MAX = 4 * 1024 * 1024  # then it is renamed to journal.jsonl.1, replacing the one before
 READ_BYTES_MAX = 2 * JOURNAL_BYTES_MAX  # of each of the two files, the newest
@@ -26,12 +28,31 @@ FIELDS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: ``event`` is a word of a fixed set, ``fields`` what belongs to it (durations in ``…_ms``)."""
+    """One line, written by the process ``pid`` of ``role`` at ``at`` (UTC); ``fields`` is the rest as it stands.
+
+    ``what`` is the event itself; None where this version does not know it, or a field is not of its type.
+    """
 
     at: str
     role: str
     event: str
     fields: dict[str, Any] = field(default_factory=dict)
+    what: Event | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Take the event out of the fields, once."""
+        object.__setattr__(self, "what", events.decode(self.event, self.fields))
+
+    @property
+    def vm(self) -> str:
+        """The VM; ``?`` where the line lacks it."""
+        return str(self.fields.get("vm", "?"))
+
+    @property
+    def pid(self) -> int | None:
+        """The process that wrote the line; None where the line lacks it."""
+        pid = self.fields.get("pid")
+        return pid if type(pid) is int else None
 
 
 class Journal:
@@ -45,12 +66,12 @@ class Journal:
         self._vm = vm
         self._role = role
 
-    def write(self, event: str, **fields: Any) -> None:
+    def write(self, event: Event) -> None:
         """Append one entry; a full disk loses the entry, never the process."""
         now_s = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s * 1000) % 1000:03d}Z"
-        entry = {"at": at, "vm": self._vm, "role": self._role, "pid": os.getpid(), "event": event}
-        entry |= {key: value for key, value in fields.items() if value is not None}
+        entry = {"at": at, "vm": self._vm, "role": self._role, "pid": os.getpid(), "event": event.name}
+        entry |= events.encode(event)
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         if self._later is not None:
             self._later(partial(self._try_to_append, line))
@@ -59,7 +80,7 @@ class Journal:
 
     def note_damage(self, path: Path, place: Path, cause: str) -> None:
         """Tell of a file that was set aside; one of ``aside.listeners``."""
-        self.write("set-aside", file=path.name, kept=place.name, cause=cause)
+        self.write(events.SetAside(file=path.name, kept=place.name, cause=cause))
 
     def _try_to_append(self, line: str) -> None:
         with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from snsnode.node import cluster
 from snsnode.node.durable import write_text
 from snsnode.node.paths import VmDir
 from snsnode.node.process import boot_id
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
 
@@ -77,7 +78,7 @@ class MemoryGuard:
             log.warning("this %s has %s; it goes on, for nobody else serves meanwhile", self._role, used)
         elif _record(self._vm_dir, self._role):
             log.error("this %s has %s: it ends, and another one is launched", self._role, used)
-            self._journal.write("outgrown", used_mib=used_bytes // cluster.MIB)
+            self._journal.write(events.Outgrown(used_mib=used_bytes // cluster.MIB))
             self._stop.set()
 
 

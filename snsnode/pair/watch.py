@@ -29,6 +29,7 @@ from snsnode.node.lock import Holder, live_holder, read_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, open_pidfd, state_of
 from snsnode.node.progress import ProgressReader
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
 from snsnode.pair.fence import kill_and_await
@@ -319,12 +320,15 @@ class Watch:
         replacing = successor is None and wanted and not planned
         spent = await self._withdraw(hopeless=code == EXIT_CONFIG) if replacing else None
         self._exit_codes.pop(partner, None)
+        kind = events.Stopped if planned or not wanted else events.Down
         self._journal.write(
-            f"{self._partner.role}-stopped" if planned or not wanted else f"{self._partner.role}-down",
-            cause=cause.value,
-            partner_pid=partner.pid,
-            epoch=holder.epoch if holder and holder.epoch else None,
-            exit_code=code,
+            kind(
+                of=self._partner.role,
+                cause=cause.value,
+                partner_pid=partner.pid,
+                epoch=holder.epoch if holder and holder.epoch else None,
+                exit_code=code,
+            )
         )
         if holder is not None or cause is not Cause.DEAD:
             self._untold = holder, cause
@@ -357,7 +361,7 @@ class Watch:
             child = await self._partner.launch(cause)
         except SnsError as error:
             log.error("%s", error.message)
-            self._journal.write(f"{self._partner.role}-launch-failed", cause=error.message)
+            self._journal.write(events.LaunchFailed(of=self._partner.role, cause=error.message))
             return self._cleared(await self._withdraw(hopeless=error.exit_code == EXIT_CONFIG))
         self._children.append(child)
         log.info("launched %s as process %d: %s", self._partner.role, child.identity.pid, cause.value)
@@ -376,7 +380,7 @@ class Watch:
         if spent.degraded:
             log.error("DEGRADED: the restart budget is used up; next %s in %.1f s", self._partner.role, wait_s)
             self._journal.write(
-                "degraded", partner=self._partner.role, wait_ms=round(wait_s * 1000), restarts=spent.delayed
+                events.Degraded(partner=self._partner.role, wait_ms=round(wait_s * 1000), restarts=spent.delayed)
             )
         return machine.Cleared(wait_s)
 
@@ -387,9 +391,11 @@ class Watch:
         took_s = time.monotonic() - self._down_s if self._down_s else None
         self._down_s = 0.0
         self._journal.write(
-            f"{self._partner.role}-up",
-            cause=self._state.cause.value,
-            partner_pid=partner.pid,
-            epoch=holder.epoch if holder and holder.epoch else None,
-            took_ms=round(took_s * 1000, 1) if took_s is not None else None,
+            events.Up(
+                of=self._partner.role,
+                cause=self._state.cause.value,
+                partner_pid=partner.pid,
+                epoch=holder.epoch if holder and holder.epoch else None,
+                took_ms=round(took_s * 1000, 1) if took_s is not None else None,
+            )
         )

@@ -8,6 +8,7 @@ from snsnode.node import intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
 from snsnode.pair.memory import MemoryGuard
@@ -50,7 +51,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
         register(health, server)
         await server.start()
         health.set(True)
-        journal.write("router-started")
+        journal.write(events.RouterStarted())
         await run_until(
             stop,
             ("leases", service.run()),
@@ -61,7 +62,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
             ("memory", MemoryGuard(vm_dir, "router", journal, _may_end, stop).run()),
         )
         health.set(False)
-        journal.write("router-ended", cause="asked to stop")
+        journal.write(events.RouterEnded(cause="asked to stop"))
     finally:
         await server.stop(GRACE_S if stop.is_set() else None)
         lock.withdraw()

@@ -16,6 +16,7 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, boot_id, me
 from snsnode.node.progress import Progress
 from snsnode.node.shortage import lacks_descriptors
+from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import beat, disk
 from snsnode.pair.memory import MemoryGuard
@@ -78,7 +79,7 @@ class _Slave:
         bind(server, "unix:run/slave.sock")
         await server.start()
         health.set(True)
-        self._journal.write("slave-started")
+        self._journal.write(events.SlaveStarted())
         try:
             tasks = [
                 ("progress", beat.move(self._progress)),
@@ -92,7 +93,7 @@ class _Slave:
                 tasks.append(("spare", self._spares.run()))
             await run_until(stop, *tasks)
         finally:
-            self._journal.write("slave-ended", cause="asked to stop" if stop.is_set() else "failed")
+            self._journal.write(events.SlaveEnded(cause="asked to stop" if stop.is_set() else "failed"))
             await server.stop(None)
             await self._channel.close()
             (self._vm_dir.run / "slave.sock").unlink(missing_ok=True)

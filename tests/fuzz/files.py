@@ -22,7 +22,7 @@ from snsnode.node import budget, cluster, config, epoch, intent
 from snsnode.node.config import Restart
 from snsnode.node.lock import RoleLock, is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
-from snsnode.observe import journal
+from snsnode.observe import events, journal
 from snsnode.observe.journal import Journal
 from snsnode.render import disk, plan, template
 from tests.fuzz import commands
@@ -32,6 +32,15 @@ from tests.ports import free_port
 
 RULE = Restart(5, 10.0, 10.0)
 _WRITTEN_NS = time.time_ns() - 60 * 10**9
+EVENTS = (
+    events.SlaveStarted(),
+    events.Up(of="master", cause="it died", partner_pid=5, epoch=3, took_ms=12),
+    events.Down(of="master", cause="it died", partner_pid=5, epoch=3, exit_code=-9),
+    events.Up(of="master", cause="it died", partner_pid=5, epoch=4, took_ms=12),
+    events.Degraded(partner="master", wait_ms=5, restarts=2),
+    events.Rescue(cause="it died", wait_ms=5, restarts=2),
+    events.Draining(clients=3),
+)
 COMMANDS = (
     ["status", "--json"],
     ["status"],
@@ -87,8 +96,8 @@ class Home:
         (self.vm.run / "slave.started").write_text("12.5\n")
         (self.vm.run / "supervisord.pid").write_text("1\n")
         said = Journal(self.vm.journal, "vm1", "slave")
-        for event in ("slave-started", "master-up", "master-down", "master-up", "degraded", "rescue", "draining"):
-            said.write(event, partner_pid=5, epoch=3, took_ms=12, cause="it died", exit_code=-9, wait_ms=5)
+        for event in EVENTS:
+            said.write(event)
         self.vm.log("master").write_text("2026-11-22T20:15:01.123Z ERROR master vm1 [4242] cannot listen\n" * 3)
         outline.keep(self.path, "digest", outline.outline_of(load_spec(self.spec)[0]))
 
@@ -212,7 +221,7 @@ def _story(home: Home) -> None:
         story.line(sentence, date.today()).encode(errors="backslashreplace")
     for entry in found.entries:
         json.dumps(story.raw(entry), allow_nan=False)
-    Journal(home.vm.journal, "vm1", "slave").write("slave-started")
+    Journal(home.vm.journal, "vm1", "slave").write(events.SlaveStarted())
     if not home.vm.journal.is_char_device():  # a device takes entries and keeps none
         assert journal.read(home.vm.journal)[-1].event == "slave-started"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from snsnode.observe.events import SlaveStarted
 from snsnode.observe.journal import Journal, read
 from snsnode.observe.shared_log import SharedLog
 from tests.processes import STEP_S
@@ -69,12 +70,12 @@ def test_a_log_that_was_taken_away_is_written_anew(how: str, tmp_path: Path) -> 
 def test_a_journal_that_was_taken_away_is_written_anew(taken: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "vm1", "slave")
-    journal.write("slave-started")
+    journal.write(SlaveStarted())
     if taken == "removed":
         path.unlink()
     else:
         path.rename(tmp_path / "elsewhere")
-    journal.write("slave-started")
+    journal.write(SlaveStarted())
     assert len(read(path)) == 1
 
 

@@ -17,6 +17,7 @@ from snsnode.node import epoch as epochs
 from snsnode.node.config import KeepAlive, NodeConfig, Restart
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
+from snsnode.observe.events import Paused, Resumed
 from snsnode.observe.journal import Journal, read
 from snsnode.pair import disk, reload
 from snsnode.pair.role import take_role
@@ -151,11 +152,11 @@ async def test_a_journal_is_written_in_order_and_not_waited_for(
     hang = Hang()
     disk.post(hang)
     mine = Journal(vm.journal, "vm2", "slave", later=disk.post)
-    for event in ("first", "second"):
+    for event in (Paused(), Resumed()):
         mine.write(event)
     await assert_turns_meanwhile(hang)
     disk.flush(STEP_S)
-    assert [entry.event for entry in read(vm.journal)] == ["first", "second"]
+    assert [entry.event for entry in read(vm.journal)] == ["paused", "resumed"]
 
 
 async def test_a_slave_turns_while_it_looks_at_the_code(vm: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
