@@ -18,7 +18,7 @@ from snsnode.node import budget, config, intent, places
 from snsnode.node.config import FILENAME, PARTNERS
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify, send_signal
-from snsnode.observe import events
+from snsnode.observe.events import Down
 from snsnode.observe.journal import Journal
 
 
@@ -67,7 +67,7 @@ class PairGuard:
         self._logger.warn(f"snsnode: ended the {place.value} (pid {victim.pid}): {cause}")
         if place is Place.SLAVE:
             Journal(self._vm_dir.journal, self._vm_dir.path.name, "supervisord").write(
-                events.Down(of="slave", cause=cause, partner_pid=victim.pid)
+                Down(of="slave", cause=cause, partner_pid=victim.pid)
             )
 
     def _settings(self) -> Times:

@@ -24,7 +24,7 @@ from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify, state_of
-from snsnode.observe import events
+from snsnode.observe.events import FirstLaunch
 from snsnode.observe.journal import Journal
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.guards import PairGuard
@@ -83,7 +83,7 @@ class RoleProcess(Adopting):
         if now_s >= self._relaunch_s:
             self._relaunch_s = None
             Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
-                events.FirstLaunch(cause=launch.cause)
+                FirstLaunch(cause=launch.cause)
             )
             self._fork()
         else:

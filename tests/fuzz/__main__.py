@@ -46,10 +46,10 @@ def fuzz(
 ) -> Report:
     """Run one part for ``within_s`` or ``count`` mutations, whichever ends first."""
     report = Report(part)
-    until_s = time.monotonic() + within_s
     if part.endswith("by command"):
         count = min(count, COMMANDS_SHARE) if count else 0
     with _workbench(part, report) as one:
+        until_s = time.monotonic() + within_s  # what is set up first does not count
         if part == "messages":
             with running(keepalive="{interval: 1s, timeout: 0.5s, silence: 3s}") as cluster:
                 seeds = [seed] if once else _seeds(seed, count)

@@ -6,8 +6,8 @@ MUTATIONS = (
     Mutation(
         "a wholly dead pair gets a new first launch from supervisord",
         "snsnode/supervisord/roles.py",
-        "cause=launch.cause\n            )\n            self._fork()\n",
-        "cause=launch.cause\n            )\n",
+        "            self._fork()\n        else:\n",
+        "        else:\n",
         "tests/chaos/test_both_die.py",
     ),
     Mutation(
