@@ -229,7 +229,7 @@ def due_s(state: State, rules: Rules, *, wanted: bool, moving: bool) -> float | 
     now = float("-inf")
     match state.phase:
         case Phase.CLEARING:
-            return None
+            return state.clear_at_s
         case Phase.ABSENT:
             return now if wanted else None
         case Phase.WAITING:

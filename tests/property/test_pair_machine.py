@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from snsnode.guard.invariants import by_machine, of_serving
 from snsnode.guard.machine import (
     Action,
     Answered,
@@ -110,7 +111,7 @@ class World:
         self.state, actions = step(before, event, self.now_s, self.rules, wanted=self.wanted)
         again = step(before, event, self.now_s, self.rules, wanted=self.wanted)
         assert (self.state, actions) == again  # pure
-        assert len(actions) <= 1
+        assert by_machine(before, event, self.now_s, self.rules, self.wanted, self.state, actions) == []
         for action in actions:
             self._act(action, before)
 
@@ -321,7 +322,7 @@ class Pair(RuleBasedStateMachine):
 
     @invariant()
     def one_lives_at_most(self) -> None:
-        assert len(self.world.living) <= 1
+        assert of_serving([process.identity for process in self.world.living]) == []
 
     @invariant()
     def the_state_is_whole(self) -> None:

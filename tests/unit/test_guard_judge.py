@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from snsnode.guard import times
+from snsnode.guard.invariants import by_judge
 from snsnode.guard.judge import Action, Memory, judge, late_s
 from snsnode.guard.machine import Cause
 from snsnode.guard.table import FROZEN, TABLE, Act
@@ -41,7 +42,9 @@ class Looks:
 
     def look(self, view: View, after_s: float | None = None) -> tuple[Action, ...]:
         self.now_s += self.every_s if after_s is None else after_s
-        self.memory, actions = judge(self.memory, view, self.me, self.now_s, self.settings)
+        before = self.memory
+        self.memory, actions = judge(before, view, self.me, self.now_s, self.settings)
+        assert by_judge(before, view, self.me, self.now_s, self.settings, self.memory, actions) == []
         return actions
 
     def until(self, view: View, act: Act, within_s: float = 60.0) -> float | None:
