@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from snsnode.node.config import RoleName
+from snsnode.node.ending import kill_and_wait
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, send_signal
+from snsnode.node.process import Identity, identify, is_alive, send_signal
 from tests import looker
 from tests.eventually import eventually
 from tests.ports import free_port
@@ -180,7 +181,7 @@ class Cluster:
         for victim in victims:
             send_signal(victim, signal.SIGKILL)
         for victim in victims:
-            assert kill_and_wait(victim, 5)
+            assert kill_and_wait(victim, 5).is_dead
         return victims
 
     # --- waiting ------------------------------------------------------------------------------------------------

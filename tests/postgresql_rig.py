@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, send_signal
+from snsnode.node.ending import kill_and_wait
+from snsnode.node.process import Identity, identify, is_alive, send_signal
 from snsnode.store.engines import open_store
 from tests.eventually import eventually
 from tests.ports import free_port
@@ -155,7 +156,7 @@ class Postgresql:
         for victim in victims:
             send_signal(victim, signal.SIGKILL)
         for victim in victims:
-            assert kill_and_wait(victim, 5)
+            assert kill_and_wait(victim, 5).is_dead
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def promote(self) -> None:

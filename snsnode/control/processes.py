@@ -7,11 +7,9 @@ interpreter run one of our roles, for this very VM?
 
 import contextlib
 import os
-import signal
-import time
 from pathlib import Path
 
-from snsnode.node.process import Identity, identify, is_alive, send_signal, wait_dead
+from snsnode.node.process import Identity, identify, is_alive
 
 ROLE_MODULES = tuple(f"snsnode.{role}" for role in ("router", "slave", "master"))
 _DELETED = " (deleted)"  # what the kernel adds to the name of a folder that was removed
@@ -20,25 +18,6 @@ _DELETED = " (deleted)"  # what the kernel adds to the name of a folder that was
 def roles_of(folder: Path) -> list[Identity]:
     """Return the live routers, slaves, masters and spares that run in ``folder``."""
     return [found for found, arguments in _in(folder) if _is_role(folder, arguments)]
-
-
-def end(victims: list[Identity], grace_s: float) -> None:
-    """SIGTERM all, then SIGKILL what is left after ``grace_s``, and wait for their death."""
-    for victim in victims:
-        send_signal(victim, signal.SIGTERM)
-    until_s = time.monotonic() + grace_s
-    for victim in victims:
-        wait_dead(victim, max(0.0, until_s - time.monotonic()))
-    kill_at_once([victim for victim in victims if is_alive(victim)])
-
-
-def kill_at_once(victims: list[Identity], within_s: float = 5.0) -> None:
-    """Kill all, so that none lives to act on the death of another: frozen first, then killed."""
-    for signum in (signal.SIGSTOP, signal.SIGKILL):
-        for victim in victims:
-            send_signal(victim, signum)
-    for victim in victims:
-        wait_dead(victim, within_s)
 
 
 def holders(paths: tuple[Path, ...]) -> list[str]:

@@ -4,8 +4,8 @@ What supervisord does not know of, or cannot end because it is dead or frozen it
 """
 
 import contextlib
+import errno
 import os
-import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,12 @@ from pathlib import Path
 from snsnode.base.errors import Exhausted, Unavailable
 from snsnode.control import processes
 from snsnode.control.supervisords import supervisords_of, unproven_of
-from snsnode.node import intent
+from snsnode.node import ending, intent
 from snsnode.node.config import ROLES, RoleName
+from snsnode.node.ending import Outcome
 from snsnode.node.lock import is_locked, live_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, send_signal, state_of, wait_dead
+from snsnode.node.process import Identity, identify, is_alive, state_of, wait_dead
 from snsnode.supervisord.proxy import Supervisor, SupervisorFault
 
 GRACE_S = 12.0  # a role drains within this
@@ -53,7 +54,6 @@ def stop_role(vm_dir: VmDir, role: RoleName) -> bool:
 
 def _stop_role(vm_dir: VmDir, role: RoleName) -> None:
     others = _starters(vm_dir)
-    _kill_frozen(vm_dir, role)
     supervisor = Supervisor(vm_dir.supervisor_socket)
     # A frozen supervisord would carry the order out when it thaws: against a start that came meanwhile.
     if supervisor.is_running(ANSWER_S):
@@ -61,7 +61,6 @@ def _stop_role(vm_dir: VmDir, role: RoleName) -> None:
             supervisor.call("stopProcess", role, timeout_s=SUPERVISORD_S)
     _end(vm_dir, role)
     if role == "slave":
-        _kill_frozen(vm_dir, "spare")
         _end(vm_dir, "spare")
     _await_quiet(vm_dir, others, role)
 
@@ -79,9 +78,7 @@ def stop_all(vm_dir: VmDir, roles: Sequence[RoleName]) -> None:
         others = _starters(vm_dir)
         if unrecorded is not None:
             # Without intents the partners would revive each other while we end them one by one.
-            processes.kill_at_once(_all_of(vm_dir))
-        for name in (*roles, "spare"):
-            _kill_frozen(vm_dir, name)
+            _refuse_forbidden(ending.kill_all(_all_of(vm_dir), DIE_WITHIN_S).values())
         end_supervisord(vm_dir)
         for name in ("slave", "spare", "master", "router"):
             _end(vm_dir, name)
@@ -130,7 +127,7 @@ def _sweep(vm_dir: VmDir) -> None:
         if time.monotonic() > until_s or (len(ended) > ENDED_MAX and ended.isdisjoint(left)):
             raise Unavailable(f"cannot stop {vm_dir.path.name}: {_why_left(left, ended)}")
         ended |= set(left)
-        processes.end(left, GRACE_S)
+        _refuse_forbidden(ending.end_all(left, GRACE_S, DIE_WITHIN_S).values())
 
 
 def _why_left(left: Iterable[Identity], ended: Iterable[Identity]) -> str:
@@ -203,14 +200,9 @@ def retire(vm_dir: VmDir) -> None:
 
 
 def end_supervisord(vm_dir: VmDir) -> None:
-    """End the VM's supervisord, and with it all its programs; a frozen one is killed."""
+    """End the VM's supervisord, and with it all its programs; raises PermissionError."""
     for found in supervisords_of(vm_dir.path):
-        if state_of(found) == "T":
-            kill_and_wait(found, DIE_WITHIN_S)
-            continue
-        send_signal(found, signal.SIGTERM)
-        if not wait_dead(found, SUPERVISORD_S):
-            kill_and_wait(found, DIE_WITHIN_S)
+        _refuse_forbidden([ending.end(found, SUPERVISORD_S, DIE_WITHIN_S)])
 
 
 def end_deaf_supervisord(vm_dir: VmDir) -> None:
@@ -225,18 +217,17 @@ def end_deaf_supervisord(vm_dir: VmDir) -> None:
             return
         if state_of(found) != "T" and vm_dir.supervisor_socket.exists():
             wait_dead(found, DIE_WITHIN_S)  # it may be just starting, or shutting down
-        if not supervisor.is_running(ANSWER_S) and not kill_and_wait(found, DIE_WITHIN_S):
+        if not supervisor.is_running(ANSWER_S) and not ending.kill_and_wait(found, DIE_WITHIN_S).is_dead:
             raise Unavailable(
                 f"cannot start supervisord of {vm_dir.path.name}: {processes.describe(found)} is it, does not "
                 "answer, and cannot be ended by this user"
             )
 
 
-def _kill_frozen(vm_dir: VmDir, name: str) -> None:
-    """A frozen process would sit out the whole grace: it cannot drain."""
-    holder = live_holder(vm_dir, name)
-    if holder is not None and state_of(holder.identity) == "T":
-        kill_and_wait(holder.identity, DIE_WITHIN_S)
+def _refuse_forbidden(outcomes: Iterable[Outcome]) -> None:
+    """Raise PermissionError where one of ``outcomes`` is FORBIDDEN; whoever stays is found again."""
+    if Outcome.FORBIDDEN in outcomes:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def _end(vm_dir: VmDir, name: str) -> None:
@@ -251,8 +242,9 @@ def _end(vm_dir: VmDir, name: str) -> None:
                     f"cannot stop the {name} of {vm_dir.path.name}: {_why_left([holder.identity], ended)}"
                 )
             ended.add(holder.identity)
-            send_signal(holder.identity, signal.SIGTERM)
-            if not wait_dead(holder.identity, GRACE_S) and not kill_and_wait(holder.identity, DIE_WITHIN_S):
+            outcome = ending.end(holder.identity, GRACE_S, DIE_WITHIN_S)
+            _refuse_forbidden([outcome])
+            if not outcome.is_dead:
                 raise Unavailable(
                     f"cannot stop the {name} of {vm_dir.path.name}: process {holder.identity.pid} is in a system "
                     "call and does not die; look at its disk"

@@ -170,8 +170,8 @@ class Standby:
     async def _end(self, action: Action) -> None:
         assert action.victim is not None
         log.warning("the slave, process %d, %s: ending it", action.victim.pid, action.cause)
-        self._journal.write(events.Down(of="slave", cause=action.cause, partner_pid=action.victim.pid))
-        await kill_and_await(action.victim)
+        if (await kill_and_await(action.victim)).is_dead:  # else the judge says it again
+            self._journal.write(events.Down(of="slave", cause=action.cause, partner_pid=action.victim.pid))
 
     def _is_due(self, action: Action) -> bool:
         """Ask the budget once for each plan, and tell whether its wait is over."""

@@ -4,7 +4,6 @@ A pid alone names nobody for long. An ``Identity`` adds the start time (field 22
 ticks since boot) and the boot id, and every signal goes through a pidfd that was checked against both.
 """
 
-import contextlib
 import os
 import select
 import signal
@@ -88,7 +87,7 @@ def open_pidfd(identity: Identity) -> int | None:
 
 
 def send_signal(identity: Identity, signum: signal.Signals) -> bool:
-    """Signal exactly this process; False where it is gone."""
+    """Signal exactly this process; False where it is gone. To end one, see ``ending``."""
     descriptor = open_pidfd(identity)
     if descriptor is None:
         return False
@@ -112,16 +111,6 @@ def wait_dead(identity: Identity, within_s: float) -> bool:
         return bool(poller.poll(max(within_s, 0) * 1000))
     finally:
         os.close(descriptor)
-
-
-def kill_and_wait(identity: Identity, within_s: float) -> bool:
-    """SIGKILL exactly this process and wait for its death; True when it is dead.
-
-    A process in uninterruptible sleep (state D) dies only when its system call returns: False then.
-    """
-    with contextlib.suppress(PermissionError):
-        send_signal(identity, signal.SIGKILL)
-    return wait_dead(identity, within_s)
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

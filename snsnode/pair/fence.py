@@ -9,25 +9,28 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 
-from snsnode.node.process import Identity, open_pidfd, send_signal
+from snsnode.node import ending
+from snsnode.node.ending import Outcome
+from snsnode.node.process import Identity, open_pidfd
 
 log = logging.getLogger(__name__)
 
-_REPORT_EVERY_S = 5.0
+DIES_WITHIN_S = 5.0
 
 
-async def kill_and_await(victim: Identity) -> None:
-    """SIGKILL ``victim`` if it lives and return when it is dead.
+async def kill_and_await(victim: Identity) -> Outcome:
+    """SIGKILL ``victim`` if it lives and wait for its death: as ``ending.kill_and_wait``, on an event loop.
 
     A process in uninterruptible sleep dies only when its system call returns; until then nobody may replace it,
-    and this waits, however long.
+    and the caller tries again.
     """
-    if not send_signal(victim, signal.SIGKILL):
-        return
-    while not await await_death(victim, _REPORT_EVERY_S):
-        log.warning("process %d does not die: it is in a system call; waiting", victim.pid)
+    outcome = ending.kill(victim)
+    if outcome is Outcome.SIGNALLED:
+        outcome = Outcome.DEAD if await await_death(victim, DIES_WITHIN_S) else Outcome.STAYS
+    if not outcome.is_dead:
+        log.warning("process %d %s: nobody may take its place yet; trying again", victim.pid, outcome.value)
+    return outcome
 
 
 async def await_death(identity: Identity, within_s: float) -> bool:

@@ -13,6 +13,7 @@ from typing import IO
 
 from snsnode.base import aside
 from snsnode.base.errors import Unavailable
+from snsnode.node import ending
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
@@ -54,7 +55,7 @@ def spawn(vm_dir: VmDir, config: NodeConfig, role: RoleName, *more: str, stdin: 
     try:
         identity = identify(process.pid)
     except OSError as error:  # no descriptor was left to read /proc, and we cannot watch what we cannot name
-        process.kill()
+        ending.kill_child(process)
         process.wait()
         raise Unavailable(f"cannot name the {role} of {config.vm} that was started: {error}") from None
     assert identity is not None  # a child of ours keeps its pid until we reap it

@@ -23,7 +23,7 @@ from snsnode.base.errors import EXIT_CONFIG, SnsError
 from snsnode.guard import machine
 from snsnode.guard.machine import Cause, Phase
 from snsnode.guard.times import TICK_S
-from snsnode.node import budget, intent
+from snsnode.node import budget, ending, intent
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.lock import Holder, live_holder, read_holder
 from snsnode.node.paths import VmDir
@@ -255,7 +255,7 @@ class Watch:
                     return
                 if intent.must_not_run(self._vm_dir, self._partner.role):
                     for child in unannounced:
-                        child.process.kill()
+                        ending.kill_child(child.process)
             await asyncio.sleep(STARTING_LOOK_S)
             self._reap()
 
@@ -309,7 +309,8 @@ class Watch:
     async def _clear(self, partner: Identity, cause: Cause) -> machine.Event:
         """Do what ``machine.Clear`` says. All that may break off comes before anything is told or spent."""
         holder = self._last_known(partner)
-        await kill_and_await(partner)
+        if not (await kill_and_await(partner)).is_dead:
+            return machine.Failed()
         self._reap()
         wanted = intent.may_start(self._vm_dir, self._partner.role)
         seen = partner == self._unwanted and time.monotonic() - self._unwanted_s < PLANNED_S

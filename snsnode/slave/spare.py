@@ -6,7 +6,6 @@ for its side. Starting from it takes milliseconds where a cold start takes a hun
 
 import asyncio
 import logging
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,11 +17,10 @@ from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Memory, judge
 from snsnode.guard.times import SEND_OFF_S, TICK_S, Times
 from snsnode.guard.view import Me, View
-from snsnode.node import intent, places
+from snsnode.node import ending, intent, places
 from snsnode.node.config import FILENAME, PARTNERS, NodeConfig, load
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import send_signal
 from snsnode.node.shortage import is_shortage
 from snsnode.pair import disk
 from snsnode.pair.spawn import Child, spawn
@@ -94,7 +92,7 @@ class SpareKeeper:
         for action in actions:
             assert action.victim is not None
             log.warning("the spare, process %d, %s: ending it", action.victim.pid, action.cause)
-            send_signal(action.victim, signal.SIGKILL)
+            ending.kill(action.victim)
         if self._child is not None:
             code = self._child.process.poll()
             if code is not None:
@@ -171,7 +169,7 @@ class SpareKeeper:
             if self._leaving.process.poll() is not None:
                 self._leaving = None
             elif time.monotonic() > until_s:
-                self._leaving.process.kill()
+                ending.kill_child(self._leaving.process)
             await asyncio.sleep(SEE_OFF_EVERY_S)
 
 

@@ -10,7 +10,6 @@ Runs inside supervisord, whose main loop guards none of these calls: an exceptio
 
 import errno
 import os
-import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -20,7 +19,9 @@ from supervisor.options import decode_wait_status
 from supervisor.process import Subprocess
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
-from snsnode.node.process import Identity, is_alive, send_signal, state_of
+from snsnode.node import ending
+from snsnode.node.ending import Outcome
+from snsnode.node.process import Identity, is_alive, state_of
 from snsnode.node.shortage import is_shortage
 from snsnode.supervisord import bell, logfiles
 
@@ -325,11 +326,11 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         assert identity is not None
         self.config.options.logger.debug(f"signal {sig} to adopted {self.config.name} (pid {identity.pid})")
         try:
-            # False where it is gone already: the next look finds out.
-            send_signal(identity, cast(signal.Signals, sig))
+            refused = ending.send(identity, sig) is Outcome.FORBIDDEN  # one that is gone the next look finds
+            cause = os.strerror(errno.EPERM) if refused else None
         except OSError as error:
-            return f"cannot signal {self.config.name} (pid {identity.pid}): {error.strerror}"
-        return None
+            cause = error.strerror
+        return f"cannot signal {self.config.name} (pid {identity.pid}): {cause}" if cause else None
 
 
 def guarded(logger: Any, what: str, act: Callable[[], object]) -> bool:

@@ -6,13 +6,12 @@ when none is left; a new one that appears meanwhile is ended too. When the named
 lives, the program is that one again.
 """
 
-import contextlib
-import os
 import time
 
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates
 
+from snsnode.node import ending
 from snsnode.node.process import Identity, identify
 from snsnode.supervisord import bell
 from snsnode.supervisord.adoption import Adopting
@@ -154,8 +153,7 @@ class Following(Adopting):
         config = self.config
         as_group = config.killasgroup if self.state == ProcessStates.STOPPING else config.stopasgroup
         if as_group and identity == self._forked:  # not reaped yet, so its number is nobody else's
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(identity.pid, sig)
+            ending.send_to_group(identity, sig)
         return self._send(sig, identity)
 
     def _drain_output(self) -> None:

@@ -4,7 +4,6 @@ Called by ``roles`` on each turn of supervisord's loop, for the slave's program.
 ``guard.table``: its patience is the longest, because master, slave and spare act first. It launches no master.
 """
 
-import signal
 import time
 
 from supervisor.loggers import Logger
@@ -14,10 +13,11 @@ from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Action, Memory, judge
 from snsnode.guard.times import UNREADABLE, Times
 from snsnode.guard.view import Me, Place, View
-from snsnode.node import budget, config, intent, places
+from snsnode.node import budget, config, ending, intent, places
 from snsnode.node.config import FILENAME, PARTNERS
+from snsnode.node.ending import Outcome
 from snsnode.node.paths import VmDir
-from snsnode.node.process import Identity, identify, send_signal
+from snsnode.node.process import Identity, identify
 from snsnode.observe.events import Down
 from snsnode.observe.journal import Journal
 
@@ -62,7 +62,10 @@ class PairGuard:
         return View(slave, master, spare, frozenset(wanted), frozenset(leaving), waits, born=born)
 
     def _end(self, place: Place, victim: Identity, cause: str) -> None:
-        if not send_signal(victim, signal.SIGKILL):
+        outcome = ending.kill(victim)
+        if outcome is not Outcome.SIGNALLED:
+            if outcome is not Outcome.GONE:
+                self._logger.error(f"snsnode: cannot end the {place.value} (pid {victim.pid}): it {outcome.value}")
             return
         self._logger.warn(f"snsnode: ended the {place.value} (pid {victim.pid}): {cause}")
         if place is Place.SLAVE:

@@ -7,7 +7,6 @@ supervisord that is not ours, it only adopts what it is told to (see ``foreign``
 
 import ctypes
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,11 +23,10 @@ from supervisor.xmlrpc import Faults, RPCError
 from snsnode.base import aside, trust
 from snsnode.base.errors import ConfigError
 from snsnode.base.signals import unblock
-from snsnode.node import intent
+from snsnode.node import ending, intent
 from snsnode.node.config import FILENAME, ROLES, RoleName
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import send_signal, state_of
 from snsnode.observe.journal import Journal
 from snsnode.supervisord import foreign, lives, logfiles
 from snsnode.supervisord.adoption import Adopting, guarded
@@ -238,9 +236,7 @@ class Plugin:
         finally:
             spare = live_holder(self._vm_dir, "spare")
             if spare is not None:
-                # A frozen one would keep the signal until somebody thaws it.
-                frozen = state_of(spare.identity) == "T"
-                send_signal(spare.identity, signal.SIGKILL if frozen else signal.SIGTERM)
+                ending.ask(spare.identity)
 
 
 def _refuse_strangers(vm_dir: VmDir) -> None:

@@ -9,7 +9,6 @@ budget. Whom supervisord *ends* because nobody else can is in ``guards``.
 """
 
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from supervisor.options import decode_wait_status
 from supervisor.states import RUNNING_STATES, ProcessStates, SupervisorStates
 
 from snsnode.base.errors import EXIT_CONFIG, SnsError
-from snsnode.node import budget, config, intent
+from snsnode.node import budget, config, ending, intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
@@ -164,8 +163,8 @@ class RoleProcess(Adopting):
             except OSError as error:
                 return f"cannot record that {self.role} shall stay stopped: {error.strerror}"
         self._relaunch_s = None
-        # A frozen process cannot drain, and would sit out the whole grace.
-        return super().kill(signal.SIGKILL if _is_frozen(self.pid) else sig)
+        found = identify(self.pid) if self.pid else None
+        return super().kill(ending.fitting(found, sig) if found is not None else sig)
 
     def finish(self, pid: int, sts: int) -> None:
         """Keep the exit code: bad configuration is not tried again at once."""
@@ -202,8 +201,3 @@ class RoleProcess(Adopting):
             return 10.0  # the slave will say what is wrong with node.json
         hopeless = self._code == EXIT_CONFIG
         return budget.withdraw(self.vm_dir, rule, "slave", random.random(), hopeless=hopeless)[1]
-
-
-def _is_frozen(pid: int) -> bool:
-    found = identify(pid) if pid else None
-    return found is not None and state_of(found) == "T"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from snsnode.node.process import Identity, identify, kill_and_wait
+from snsnode.node.ending import kill_and_wait
+from snsnode.node.process import Identity, identify
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.integration

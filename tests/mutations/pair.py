@@ -83,7 +83,7 @@ MUTATIONS = (
     Mutation(
         "the condemned one is killed before it is replaced",
         "snsnode/pair/watch.py",
-        "        await kill_and_await(partner)\n",
+        "        if not (await kill_and_await(partner)).is_dead:\n            return machine.Failed()\n",
         "",
         "tests/chaos/test_hung.py",
     ),

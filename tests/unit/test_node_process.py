@@ -6,12 +6,12 @@ import signal
 import time
 from pathlib import Path
 
+from snsnode.node.ending import kill_and_wait
 from snsnode.node.process import (
     Identity,
     boot_id,
     identify,
     is_alive,
-    kill_and_wait,
     me,
     open_pidfd,
     send_signal,
@@ -73,7 +73,7 @@ def test_a_process_that_is_gone_is_dead() -> None:
         assert state_of(process.identity) is None
         assert not is_alive(process.identity)
         assert identify(process.process.pid) is None
-        assert kill_and_wait(process.identity, 0)
+        assert kill_and_wait(process.identity, 0).is_dead
 
 
 def test_pids_that_nobody_can_have_are_dead() -> None:
@@ -93,22 +93,22 @@ def test_a_recycled_pid_is_neither_believed_nor_shot() -> None:
         assert not is_alive(before)
         assert open_pidfd(before) is None
         assert not send_signal(before, signal.SIGKILL)
-        assert kill_and_wait(before, 1.0)
-        assert kill_and_wait(dataclasses.replace(process.identity, boot_id="another"), 1.0)
+        assert kill_and_wait(before, 1.0).is_dead
+        assert kill_and_wait(dataclasses.replace(process.identity, boot_id="another"), 1.0).is_dead
         assert process.process.poll() is None
         assert is_alive(process.identity)
 
 
 def test_kill_and_wait_returns_with_the_death() -> None:
     with sleeper() as process:
-        assert kill_and_wait(process.identity, STEP_S)
+        assert kill_and_wait(process.identity, STEP_S).is_dead
         assert not is_alive(process.identity)
 
 
 def test_kill_and_wait_ends_a_stopped_process_too() -> None:
     with sleeper() as process:
         process.signal(signal.SIGSTOP, "T")
-        assert kill_and_wait(process.identity, STEP_S)
+        assert kill_and_wait(process.identity, STEP_S).is_dead
 
 
 def test_waiting_for_one_who_lives_gives_up() -> None:

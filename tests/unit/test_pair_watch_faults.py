@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ from snsnode.guard import machine
 from snsnode.guard.machine import Cause, Phase, Rules
 from snsnode.node import budget, intent
 from snsnode.node.config import Endpoint, KeepAlive, NodeConfig, Restart
+from snsnode.node.ending import Outcome
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
 from snsnode.observe.journal import Journal, read
-from snsnode.pair import watch
+from snsnode.pair import fence, watch
 from snsnode.pair.spawn import Child
 from snsnode.pair.watch import Partner, Watch
 from tests.eventually import eventually_async
@@ -213,3 +215,23 @@ async def test_a_ledger_on_a_disk_that_hangs_keeps_no_pair_dead(
         await assert_comes_back(scene)
     finally:
         released.set()
+
+
+async def test_one_that_does_not_die_is_killed_again_and_nobody_takes_its_place(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills: list[Identity] = []
+
+    async def stays(victim: Identity) -> Outcome:
+        kills.append(victim)
+        return Outcome.STAYS
+
+    kill = fence.kill_and_await
+    async with watching(scene) as partner:
+        monkeypatch.setattr(watch, "kill_and_await", stays)
+        scene.processes[-1].send_signal(signal.SIGSTOP)
+        await eventually_async(lambda: len(kills) > 1, WITHIN_S)
+        assert len(scene.processes) == 1
+        monkeypatch.setattr(watch, "kill_and_await", kill)
+        assert await scene.until_up() != partner
+        assert set(kills) == {partner}

@@ -15,8 +15,10 @@ import pytest
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 
-from snsnode.node.process import Identity, identify, is_alive, kill_and_wait, state_of, wait_dead
-from snsnode.supervisord import adoption, foreign
+from snsnode.node import ending
+from snsnode.node.ending import kill_and_wait
+from snsnode.node.process import Identity, identify, is_alive, state_of, wait_dead
+from snsnode.supervisord import foreign
 from snsnode.supervisord.adoption import Adopting
 from snsnode.supervisord.foreign import PidFileProcess
 from tests.eventually import eventually
@@ -88,7 +90,7 @@ def stranger() -> Iterator[Identity]:
     identity = identify(int(started.stdout))
     assert identity is not None
     yield identity
-    assert kill_and_wait(identity, 5)
+    assert kill_and_wait(identity, 5).is_dead
 
 
 @pytest.fixture
@@ -158,7 +160,7 @@ def test_signal_that_is_not_permitted_is_reported(adopted: Any, monkeypatch: pyt
     def refuse(identity: Identity, signum: signal.Signals) -> bool:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(adoption, "send_signal", refuse)
+    monkeypatch.setattr(ending, "send_signal", refuse)
     expected = f"cannot signal it (pid {adopted.pid}): Operation not permitted"
     assert adopted.stop() == expected
     assert adopted.signal(signal.SIGHUP) == expected
@@ -179,7 +181,7 @@ def test_death_rings_the_bell_and_nothing_leaks(adopted: Any, stranger: Identity
     ((pidfd, bell),) = adopted.dispatchers.items()
     assert bell.readable() and not bell.writable()
     assert not select.select([pidfd], [], [], 0)[0]
-    assert kill_and_wait(stranger, 5)
+    assert kill_and_wait(stranger, 5).is_dead
     assert select.select([pidfd], [], [], 1)[0]
     eventually(lambda: (bell.handle_read_event(), adopted.state)[1] == ProcessStates.EXITED, within_s=10)
     assert not bell.readable()
@@ -199,7 +201,7 @@ def test_recycled_pid_of_another_program_stays_in_the_history(adopted: Any, stra
     pid = adopted.pid
     other = object()
     adopted.config.options.pidhistory[pid] = other
-    assert kill_and_wait(stranger, 5)
+    assert kill_and_wait(stranger, 5).is_dead
     eventually(lambda: adopted.get_state() == ProcessStates.EXITED, within_s=10)
     assert adopted.config.options.pidhistory.pop(pid) is other
 
@@ -300,7 +302,7 @@ def test_one_that_may_not_be_signalled_does_not_hold_up_a_shutdown(
     def refuse(identity: Identity, signum: signal.Signals) -> bool:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(adoption, "send_signal", refuse)
+    monkeypatch.setattr(ending, "send_signal", refuse)
     adopted.config.options.mood = SupervisorStates.SHUTDOWN
     assert "Operation not permitted" in str(adopted.stop())
     adopted.look()
