@@ -72,6 +72,11 @@ class Bystander:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether no call of it failed; ask after ``end``."""
+        return self._process.returncode == 0
+
     def kill(self) -> None:
         """End it however it is; safe after ``end``."""
         self._process.kill()

@@ -44,7 +44,15 @@ def everybody(cluster: Cluster) -> dict[str, int]:
 
 @asynccontextmanager
 async def stranger(kind: str, target: str, number: int) -> AsyncIterator[None]:
-    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", "--seconds=60"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.strangers.attacker",
+        kind,
+        target,
+        f"--number={number}",
+        "--seconds=60",
+    ]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

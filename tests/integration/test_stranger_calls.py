@@ -81,7 +81,15 @@ async def routed(*targets: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def stranger(kind: str, target: str, number: int, seconds: float = 60.0) -> AsyncIterator[None]:
     """Have one that attacks, in full, for the block."""
-    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", f"--seconds={seconds}"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.strangers.attacker",
+        kind,
+        target,
+        f"--number={number}",
+        f"--seconds={seconds}",
+    ]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -95,7 +103,15 @@ async def stranger(kind: str, target: str, number: int, seconds: float = 60.0) -
 
 async def seen_by_stranger(kind: str, target: str, number: int) -> dict[str, int]:
     """Let one attack to its end, and return what it saw."""
-    command = [sys.executable, "-m", "tests.strangers", kind, target, f"--number={number}", "--seconds=30"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.strangers.attacker",
+        kind,
+        target,
+        f"--number={number}",
+        "--seconds=30",
+    ]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     said, _ = await process.communicate()
     seen: dict[str, int] = json.loads(said.splitlines()[-1])

@@ -1,19 +1,17 @@
 """The attacks. Each goes on for its time, whatever the server answers, and counts the answers."""
 
 import asyncio
-import socket
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
 
 from snsnode.rpc import social_pb2
+from tests.strangers import lies, raw
+from tests.strangers.attack import Attack
 
 CHANNELS = 4
-AT_ONCE = 200
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 METHODS = (
     "/sns.v1.SNSService/Login",
@@ -29,33 +27,6 @@ METHODS = (
 RUBBISH = b"\xff\xff\xff\xff"
 
 
-class Attack:
-    """One attack: whom, how many, how long, and what was seen."""
-
-    def __init__(self, target: str, number: int, seconds: float) -> None:
-        self.target = target
-        self.number = number
-        self.until_s = time.monotonic() + seconds
-        self.seen: Counter[str] = Counter()
-        self._ready = False
-
-    @property
-    def lasts(self) -> bool:
-        """Whether its time is not over."""
-        return time.monotonic() < self.until_s
-
-    def ready(self) -> None:
-        """Tell whoever started us that the attack runs in full, once."""
-        if not self._ready:
-            self._ready = True
-            print("ready", flush=True)
-
-    async def rest(self) -> None:
-        """Hold on to what is open until the time is over."""
-        self.ready()
-        await asyncio.sleep(max(0.0, self.until_s - time.monotonic()))
-
-
 @asynccontextmanager
 async def _channels(attack: Attack) -> AsyncIterator[list[grpc.aio.Channel]]:
     channels = [grpc.aio.insecure_channel(attack.target, options=_OPTIONS) for _ in range(CHANNELS)]
@@ -64,14 +35,6 @@ async def _channels(attack: Attack) -> AsyncIterator[list[grpc.aio.Channel]]:
     finally:
         for channel in channels:
             await channel.close()
-
-
-async def _in_parts(attack: Attack, one: Callable[[int], Awaitable[None]]) -> None:
-    """Do ``one`` for each number, a few at a time."""
-    for first in range(0, attack.number, AT_ONCE):
-        if not attack.lasts:
-            return
-        await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, attack.number))))
 
 
 async def _first_answer(attack: Attack, rpc: Any) -> None:
@@ -94,7 +57,7 @@ async def watches(attack: Attack) -> None:
             held.append(rpc)
             await _first_answer(attack, rpc)
 
-        await _in_parts(attack, one)
+        await attack.in_parts(one)
         await attack.rest()
 
 
@@ -110,7 +73,7 @@ async def half_calls(attack: Attack) -> None:
             with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
                 await asyncio.wait_for(rpc.wait_for_connection(), 1.0)
 
-        await _in_parts(attack, one)
+        await attack.in_parts(one)
         await attack.rest()
 
 
@@ -134,7 +97,7 @@ async def names(attack: Attack) -> None:
             held.append(rpc)
             await _first_answer(attack, rpc)
 
-        await _in_parts(attack, one)
+        await attack.in_parts(one)
         await attack.rest()
 
 
@@ -151,8 +114,7 @@ async def passing_names(attack: Attack) -> None:
             except grpc.aio.AioRpcError as error:
                 attack.seen[error.code().name] += 1
 
-        attack.ready()
-        await _in_parts(attack, one)
+        await attack.send(one)
 
 
 async def rubbish(attack: Attack) -> None:
@@ -167,36 +129,8 @@ async def rubbish(attack: Attack) -> None:
             except grpc.aio.AioRpcError as error:
                 attack.seen[error.code().name] += 1
 
-        attack.ready()
-        await _in_parts(attack, one)
+        await attack.send(one)
 
-
-async def connections(attack: Attack) -> None:
-    """Open connections, ``number`` of them a second, and hold them until there is no room for more."""
-    host, _, port = attack.target.rpartition(":")
-    held: list[socket.socket] = []
-    each_s = 1.0 / attack.number
-    at_s = time.monotonic()
-    while attack.lasts:
-        connection = socket.socket()
-        connection.setblocking(False)
-        try:
-            connection.connect_ex((host, int(port)))
-            held.append(connection)
-            attack.seen["opened"] += 1
-        except OSError:
-            attack.seen["failed"] += 1
-        if len(held) > HELD_MAX:
-            held.pop(0).close()
-        at_s += each_s
-        if at_s > time.monotonic():
-            attack.ready()
-            await asyncio.sleep(at_s - time.monotonic())
-    for connection in held:
-        connection.close()
-
-
-HELD_MAX = 4_000  # of the 20,000 descriptors that a process may have here
 
 ATTACKS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
     "watches": watches,
@@ -204,5 +138,12 @@ ATTACKS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
     "names": names,
     "passing-names": passing_names,
     "rubbish": rubbish,
-    "connections": connections,
+    "registrations": lies.registrations,
+    "machines": lies.machines,
+    "crashes": lies.crashes,
+    "exchanges": lies.exchanges,
+    "connections": raw.connections,
+    "silent": raw.silent,
+    "slow-calls": raw.slow_calls,
+    "continuations": raw.continuations,
 }
