@@ -34,7 +34,7 @@ class Leaving:
         self._journal = journal
         self._told_s: float | None = None  # when the clients were told to move; None: they may stay
         self._asking = False  # the routers whether we may end
-        registration.leaving = intent.is_drained(vm_dir)
+        registration.begin(leaving=intent.is_drained(vm_dir))
 
     async def run(self) -> None:
         """Follow the operator's mark until cancelled."""

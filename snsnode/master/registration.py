@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from snsnode.base.errors import NotAllowed, Refused, SnsError, Unavailable
 from snsnode.base.ids import Epoch, VmName
+from snsnode.master import standing
+from snsnode.master.standing import Said, Standing, Then
 from snsnode.node.config import Endpoint
 from snsnode.pair.routers import Router, retry_delay_s
 from snsnode.rpc import server_pb2
@@ -14,8 +16,6 @@ from snsnode.rpc import server_pb2
 log = logging.getLogger(__name__)
 
 TELL_S = 0.3  # a router that is silent now is not waited for: its own line tells it later, or the lease does
-FOLLOW_MAX = 1_000_000  # a router that knows an epoch so far above ours errs; we would only use epochs up
-CLAIM_END = 2**62  # no router takes a claim from here on
 
 
 class Load(NamedTuple):
@@ -40,17 +40,23 @@ class Registration:
         self._load = load
         self._raise_epoch = raise_epoch
         self._lines: dict[Endpoint, Router] = {}
-        self._states: dict[Endpoint, server_pb2.ServerState.ValueType] = {}  # what each router said last
-        self._highest_claim = 0  # of any server
-        self._claim = 0  # ours
-        self.leaving = False
-        self.ending = False
+        self._standing = Standing()
         self.epoch = Epoch(0)
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the routers are told that no client should come."""
+        return self._standing.leaving
+
+    @property
+    def ending(self) -> bool:
+        """Tell whether we leave for good."""
+        return self._standing.ending
 
     @property
     def may_move(self) -> bool:
         """Tell whether a router has another server for our clients: it took our leaving, and chose one."""
-        return self.leaving and server_pb2.SERVER_STATE_STANDBY in self._states.values()
+        return self._standing.may_move
 
     def info(self) -> server_pb2.ServerInfo:
         """Return what we register with."""
@@ -63,7 +69,7 @@ class Registration:
             leaving=self.leaving,
             clients=load.clients,
             logins=load.logins,
-            claim=self._claim,
+            claim=self._standing.claim,
         )
 
     async def serve(self, router: Router) -> None:
@@ -74,17 +80,20 @@ class Registration:
         finally:
             if self._lines.get(router.endpoint) is router:  # else it was taken out and put back meanwhile
                 del self._lines[router.endpoint]
-                self._states.pop(router.endpoint, None)
+                self._standing = self._standing.unheard(router.endpoint)
+
+    def begin(self, *, leaving: bool) -> None:
+        """Set what the first registration tells."""
+        self._standing = self._standing.left() if leaving else self._standing.stayed()
 
     async def leave(self, *, ending: bool = False) -> int:
         """Tell the routers that no client should come; return how many took it. ``ending``: nor we come back."""
-        self.leaving = True
-        self.ending = self.ending or ending
+        self._standing = self._standing.left(ending=ending)
         return len(await self._tell_all())
 
     async def stay(self) -> int:
         """Tell the routers that clients may come again; return how many took it."""
-        self.leaving = self.ending
+        self._standing = self._standing.stayed()
         return len(await self._tell_all())
 
     async def take_over(self, begin: Callable[[], None] = lambda: None) -> tuple[int, list[VmName]]:
@@ -102,8 +111,8 @@ class Registration:
             raise Unavailable(f"cannot switch over to {self._endpoint.vm}: it reaches no router")
         self._may_take_over()
         begin()
-        self._claim = self._highest_claim + 1
-        return self._claim, await self._tell_all()
+        self._standing = self._standing.claiming()
+        return self._standing.claim, await self._tell_all()
 
     def _may_take_over(self) -> None:
         if self.leaving:
@@ -120,19 +129,19 @@ class Registration:
                 if attempt == 0:
                     level = logging.WARNING if isinstance(error, Refused) else logging.INFO
                     log.log(level, "cannot register with %s: %s", router.endpoint.target, error.message)
-                self._states.pop(router.endpoint, None)
+                self._standing = self._standing.unheard(router.endpoint)
                 await asyncio.sleep(retry_delay_s(attempt))
                 attempt += 1
                 continue
             attempt = 0
             if reply.accepted:
                 self._take(router, reply)
-                await router.rest(self._interval_s)
+                then = Then.REST
             else:
                 log.warning("%s refused epoch %d: %s", router.endpoint.target, sent.epoch, reply.message)
-                await self._follow(router, Epoch(reply.epoch))
-                if self.epoch == sent.epoch:
-                    await router.rest(self._interval_s)
+                then = await self._follow(router, Epoch(sent.epoch), Epoch(reply.epoch))
+            if then is Then.REST:
+                await router.rest(self._interval_s)
 
     async def _tell_all(self) -> list[VmName]:
         """Register with every router now, and return those that took it; the others hear it when they can."""
@@ -144,7 +153,7 @@ class Registration:
         try:
             reply = await router.register(self.info(), TELL_S)
         except SnsError:
-            self._states.pop(router.endpoint, None)
+            self._standing = self._standing.unheard(router.endpoint)
             router.news.set()  # its line tries again
             return False
         if reply.accepted:
@@ -153,23 +162,23 @@ class Registration:
 
     def _take(self, router: Router, reply: server_pb2.KeepAliveReply) -> None:
         """Note what ``router`` says of us; a claim that it granted is told to the others at once."""
-        self._states[router.endpoint] = reply.state
-        if reply.claim < CLAIM_END:
-            self._highest_claim = max(self._highest_claim, reply.claim)
-        if self._claim < reply.granted_claim < CLAIM_END:
-            self._claim = reply.granted_claim
+        standby = reply.state == server_pb2.SERVER_STATE_STANDBY
+        said = Said(standby, highest_claim=reply.claim, granted_claim=reply.granted_claim)
+        self._standing, is_news = standing.take(self._standing, router.endpoint, said)
+        if is_news:
             for other in self._lines.values():
                 if other is not router:
                     other.news.set()
 
-    async def _follow(self, router: Router, known: Epoch) -> None:
+    async def _follow(self, router: Router, sent: Epoch, known: Epoch) -> Then:
         """Rise above the epoch that ``router`` knows, unless we end or it is beyond belief."""
-        if known > self.epoch + FOLLOW_MAX:
+        if standing.is_beyond_belief(self.epoch, known):
             log.error(
                 "%s knows epoch %d, too far above our %d to follow; restart that router",
                 router.endpoint.target,
                 known,
                 self.epoch,
             )
-        elif not self.ending:
+        if standing.after_refusal(self._standing, self.epoch, known) is Then.RISE:
             self.epoch = await self._raise_epoch(known)
+        return standing.after_rise(sent, self.epoch)

@@ -9,6 +9,7 @@ from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
 from snsnode.guard.machine import Cause, Rules
 from snsnode.guard.times import Times
+from snsnode.master import standing
 from snsnode.master.garbage import collect_rarely
 from snsnode.master.keepalive import KeepAliveService, PublicKeepAlive
 from snsnode.master.leaving import Leaving
@@ -265,9 +266,10 @@ class _Master:
 
     async def _raise_epoch(self, known: Epoch) -> Epoch:
         """Rise above what a router knows of us: our folder was wiped, or we were declared dead."""
-        if self._registration.epoch <= known:
+        at_least = standing.risen(self._registration.epoch, known)
+        if at_least is not None:
             # Of its own: the line to the router that asks may end meanwhile, and half a claim refuses all writes.
-            rising = self._rising.start(self._become(Epoch(known + 1)), name="raise-epoch")
+            rising = self._rising.start(self._become(at_least), name="raise-epoch")
             try:
                 await asyncio.shield(rising)
             except (Exhausted, StoreFailed) as error:

@@ -21,7 +21,7 @@ from snsnode.transport.channels import call, open_channel
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 1.0
-_RETRY = Backoff(first_s=0.02, max_s=0.5)  # a router that is back knows everybody within a second
+RETRY = Backoff(first_s=0.02, max_s=0.5)  # a router that is back knows everybody within a second
 
 
 class Router:
@@ -117,7 +117,7 @@ class Routers:
 
 def retry_delay_s(attempt: int) -> float:
     """Return how long to wait before asking a silent router again."""
-    return _RETRY.around_s(attempt, random.random())
+    return RETRY.around_s(attempt, random.random())
 
 
 async def report_crash(router: Router, info: server_pb2.ServerInfo, still_true: Callable[[], bool]) -> None:

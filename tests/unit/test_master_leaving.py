@@ -35,6 +35,9 @@ class FakeRegistration:
     def may_move(self) -> bool:
         return self.leaving and self.elsewhere
 
+    def begin(self, *, leaving: bool) -> None:
+        self.leaving = leaving
+
     async def leave(self, *, ending: bool = False) -> int:
         self.leaving, self.ending = True, self.ending or ending
         self.told.append("end" if ending else "leave")

@@ -119,7 +119,7 @@ async def test_an_order_that_was_refused_for_its_time_never_happens(scene: Scene
     await eventually_async(lambda: len(scene.router.heard) >= 1, STEP_S)
     await scene.refusal(scene.ask(left_s=-1.0))  # behind the one before
     assert scene.claims == []
-    assert scene.registration._claim == 0
+    assert scene.registration.info().claim == 0
 
 
 async def test_an_order_that_had_begun_is_not_called_refused(scene: Scene) -> None:
@@ -127,7 +127,7 @@ async def test_an_order_that_had_begun_is_not_called_refused(scene: Scene) -> No
     waits = scene.registration._tell_all
 
     async def slow() -> Any:
-        if scene.registration._claim:
+        if scene.registration.info().claim:
             scene.router.let.clear()
         return await waits()
 
@@ -191,7 +191,7 @@ async def test_one_who_begins_to_leave_meanwhile_takes_nothing_over(scene: Scene
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(scene.refusal(scene.ask()))
         await asyncio.wait_for(scene.router.asked.wait(), STEP_S)
-        scene.registration.leaving = True
+        scene.registration.begin(leaving=True)
         scene.router.let.set()
     assert "it is drained or about to end" in asking.result().message
     assert scene.claims == []

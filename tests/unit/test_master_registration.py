@@ -8,7 +8,8 @@ import pytest
 
 from snsnode.base.errors import NotAllowed, Unavailable
 from snsnode.base.ids import Epoch, VmName
-from snsnode.master.registration import CLAIM_END, FOLLOW_MAX, Load, Registration
+from snsnode.master.registration import Load, Registration
+from snsnode.master.standing import CLAIM_END, FOLLOW_MAX
 from snsnode.node.config import Endpoint
 from snsnode.pair.routers import Router
 from snsnode.rpc import server_pb2
