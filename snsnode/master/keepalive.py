@@ -18,13 +18,19 @@ from snsnode.rpc import master_pb2_grpc, server_pb2
 class KeepAliveService(master_pb2_grpc.MasterServicer):
     """Answers for one incarnation; ``on_beat`` is called in the event loop for each beat of our slave."""
 
-    def __init__(self, config: NodeConfig, progress: Progress, on_beat: Callable[[Identity], None]) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        progress: Progress,
+        epoch: Callable[[], Epoch],
+        on_beat: Callable[[Identity], None],
+    ) -> None:
         self._vm = config.vm
         self._me = me()
         self._progress = progress
         self._on_beat = on_beat
         self._loop = asyncio.get_running_loop()
-        self.epoch = Epoch(0)
+        self._epoch = epoch
 
     def KeepAlive(self, request: server_pb2.KeepAliveRequest, context: Any) -> server_pb2.KeepAliveReply:  # noqa: N802
         """Say that we live, and note that the slave does. Runs in a thread of the KeepAlive server."""
@@ -37,7 +43,7 @@ class KeepAliveService(master_pb2_grpc.MasterServicer):
         """Return who we are and how far our loop has turned."""
         return server_pb2.KeepAliveReply(
             accepted=True,
-            epoch=self.epoch,
+            epoch=self._epoch(),
             pid=self._me.pid,
             start_ticks=self._me.start_ticks,
             progress=self._progress.count,

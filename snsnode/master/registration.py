@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from snsnode.base.errors import NotAllowed, Refused, SnsError, Unavailable
 from snsnode.base.ids import Epoch, VmName
@@ -25,23 +25,32 @@ class Load(NamedTuple):
     logins: int
 
 
+class Rising(Protocol):
+    """Who owns our epoch: ``Incarnations``."""
+
+    def epoch(self) -> Epoch:
+        """Return the epoch that we have now."""
+
+    async def rise_above(self, known: Epoch) -> None:
+        """Have a higher one than a router ``known``, where that can be."""
+
+
 class Registration:
-    """Registers one incarnation; ``raise_epoch`` is asked for a higher one when a router knows ours as old."""
+    """Registers the incarnation that we are now, and has it rise when a router knows ours as old."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         interval_s: float,
         load: Callable[[], Load],
-        raise_epoch: Callable[[Epoch], Awaitable[Epoch]],
+        incarnations: Rising,
     ) -> None:
         self._endpoint = endpoint
         self._interval_s = interval_s
         self._load = load
-        self._raise_epoch = raise_epoch
+        self._incarnations = incarnations
         self._lines: dict[Endpoint, Router] = {}
         self._standing = Standing()
-        self.epoch = Epoch(0)
 
     @property
     def leaving(self) -> bool:
@@ -65,7 +74,7 @@ class Registration:
             vm=self._endpoint.vm,
             hostname=self._endpoint.address,
             port=self._endpoint.port,
-            epoch=self.epoch,
+            epoch=self._incarnations.epoch(),
             leaving=self.leaving,
             clients=load.clients,
             logins=load.logins,
@@ -172,13 +181,14 @@ class Registration:
 
     async def _follow(self, router: Router, sent: Epoch, known: Epoch) -> Then:
         """Rise above the epoch that ``router`` knows, unless we end or it is beyond belief."""
-        if standing.is_beyond_belief(self.epoch, known):
+        ours = self._incarnations.epoch()
+        if standing.is_beyond_belief(ours, known):
             log.error(
                 "%s knows epoch %d, too far above our %d to follow; restart that router",
                 router.endpoint.target,
                 known,
-                self.epoch,
+                ours,
             )
-        if standing.after_refusal(self._standing, self.epoch, known) is Then.RISE:
-            self.epoch = await self._raise_epoch(known)
-        return standing.after_rise(sent, self.epoch)
+        if standing.after_refusal(self._standing, ours, known) is Then.RISE:
+            await self._incarnations.rise_above(known)
+        return standing.after_rise(sent, self._incarnations.epoch())

@@ -5,18 +5,16 @@ import contextlib
 import logging
 from functools import partial
 
-from snsnode.base.errors import Exhausted, Fenced, StoreFailed, Unavailable
-from snsnode.base.ids import Epoch
+from snsnode.base.errors import Fenced, Unavailable
 from snsnode.guard.machine import Cause, Rules
 from snsnode.guard.times import Times
-from snsnode.master import standing
 from snsnode.master.garbage import collect_rarely
+from snsnode.master.incarnation import Incarnations
 from snsnode.master.keepalive import KeepAliveService, PublicKeepAlive
 from snsnode.master.leaving import Leaving
 from snsnode.master.orders import Orders
 from snsnode.master.registration import Load, Registration
 from snsnode.master.spare import wait_for_turn
-from snsnode.node import epoch as epochs
 from snsnode.node import intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
@@ -31,7 +29,7 @@ from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role
 from snsnode.pair.routers import Routers
 from snsnode.pair.spawn import Child, spawn
-from snsnode.pair.tasks import Tasks, first_of
+from snsnode.pair.tasks import first_of
 from snsnode.pair.watch import Partner, Watch
 from snsnode.rpc import master_pb2_grpc, social_pb2_grpc
 from snsnode.social.service import SocialService
@@ -46,7 +44,6 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 2.0  # a dying predecessor has this long to let go
 PORT_WAIT_S = 0.25  # and this long after its lock
 GRACE_S = 2.0  # after the drain, calls in flight have this long
-CLAIM_RETRY_S = 0.5
 KEEPALIVE_THREADS = 3  # two for heartbeats, and one that an order may hold
 SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's name may have 107 bytes only
 
@@ -67,13 +64,14 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spar
         await take_role(lock, LOCK_WAIT_S)
         # Only now: between two locks the pair would look wholly dead, and be launched a second time.
         spare_lock.withdraw()
-        lock.announce(epoch=epochs.take(vm_dir), config=config.digest("master"))
+        incarnations = Incarnations(vm_dir, config, lock, store)
+        incarnations.announce()
         # Asked after we announced ourselves: whoever stops us has written the intent before it looked.
         if intent.must_not_run(vm_dir, "master"):
             raise Unavailable(
                 f"cannot run the master of {config.vm}: it was stopped; 'snsctl start master' starts it"
             )
-        await _Master(vm_dir, config, lock, store).run(servers, stop)
+        await _Master(vm_dir, config, lock, store, incarnations).run(servers, stop)
     finally:
         spare_lock.withdraw()
         lock.withdraw()
@@ -102,26 +100,25 @@ class _Servers:
 
 
 class _Master:
-    def __init__(self, vm_dir: VmDir, config: NodeConfig, lock: RoleLock, store: Store) -> None:
+    def __init__(
+        self, vm_dir: VmDir, config: NodeConfig, lock: RoleLock, store: Store, incarnations: Incarnations
+    ) -> None:
         self._vm_dir = vm_dir
         self._config = config
         self._lock = lock
-        self._store = store
+        self._incarnations = incarnations
         self._journal = Journal(vm_dir.journal, config.vm, "master", later=disk.post)
         self._fenced = asyncio.Event()
-        self._claiming = asyncio.Lock()
-        self._claimed = False
-        self._rising = Tasks()
         self._social = SocialService(store, on_fenced=self._fenced.set)
         self._health = Health("sns.v1.SNSService", "sns.v1.Master")
         self._progress = Progress(me())
         self._watch = self._watch_of_slave()
-        self._keepalive = KeepAliveService(config, self._progress, self._watch.heard_from)
+        self._keepalive = KeepAliveService(config, self._progress, incarnations.epoch, self._watch.heard_from)
         self._registration = Registration(
             config.endpoint("master"),
             config.keepalive.interval_s,
             lambda: Load(self._social.clients, self._social.logins),
-            self._raise_epoch,
+            incarnations,
         )
         self._routers = Routers(config.routers, self._registration.serve)
         self._leaving = Leaving(vm_dir, self._registration, self._social, self._journal)
@@ -143,10 +140,10 @@ class _Master:
             servers.local.start()
             self._health.set(True)
             self._progress.move()  # the slave sees it within milliseconds, and asks
-            self._journal.write(events.Serving(epoch=self._registration.epoch))
+            self._journal.write(events.Serving(epoch=self._incarnations.epoch()))
             await self._serve(servers.public, stop)
         finally:
-            await self._rising.close()
+            await self._incarnations.close()
             await self._orders.close()
             await servers.stop()
             await self._routers.close()
@@ -178,13 +175,13 @@ class _Master:
                 ("watch", self._watch.run()),
                 ("keep", keep_role(self._vm_dir, self._lock, stop)),
                 ("config", follow_config(self._vm_dir, lambda new: self._routers.update(new.routers))),
-                ("claim", self._claim_later()),
+                ("claim", self._incarnations.claim_later()),
                 ("fence", self._end_when_fenced()),
                 ("leaving", self._leaving.run()),
                 ("memory", MemoryGuard(self._vm_dir, "master", self._journal, self._leaving.may_end, stop).run()),
             )
             await self._drain(server)
-            await self._rising.close()
+            await self._incarnations.close()
             for line in lines:
                 line.cancel()
 
@@ -200,86 +197,22 @@ class _Master:
         await self._social.drain()
         await server.stop(GRACE_S)
 
-    # --- epochs -----------------------------------------------------------------------------------------------
+    # --- the incarnation ---------------------------------------------------------------------------------------
 
     async def _begin(self, stop: asyncio.Event) -> bool:
         """Be a new incarnation; False where we are stopped before: the store may let nobody in for long."""
         became = asyncio.Event()
 
         async def become() -> None:
-            await self._rise()
+            await self._incarnations.rise()
             became.set()
 
         await first_of(become(), stop.wait())
         return became.is_set()
 
-    async def _rise(self) -> None:
-        """Be the incarnation above the last one, as our own file and the store know it; raises as ``_become``."""
-        own = epochs.take(self._vm_dir)
-        if own > epochs.LEAP_MAX:  # the store is asked only where it may have to be believed instead
-            async with self._claiming:
-                stored = await self._claim(Epoch(1))
-            if self._claimed and epochs.is_beyond_belief(own, stored):
-                epochs.disbelieve(self._vm_dir, own, stored)
-                own = stored
-        await self._become(Epoch(own + 1))
-
-    async def _become(self, at_least: Epoch) -> None:
-        """Be the incarnation with an epoch of ``at_least``, or above the store's where that is higher.
-
-        Raises:
-            Exhausted: the epoch cannot be recorded; we must not serve under it.
-        """
-        async with self._claiming:
-            # A disk that takes no record costs none of the store's epochs.
-            await disk.do(partial(epochs.record, self._vm_dir, at_least))
-            epoch = await self._claim(at_least)
-            await disk.do(partial(epochs.record, self._vm_dir, epoch))
-            self._registration.epoch = self._keepalive.epoch = epoch
-            with contextlib.suppress(OSError):  # the lock's keeper writes it later
-                self._lock.announce(epoch=epoch, config=self._config.digest("master"))
-
-    async def _claim(self, at_least: Epoch) -> Epoch:
-        while True:
-            try:
-                epoch = await self._store.claim_epoch(self._config.vm, at_least)
-            except Unavailable as error:
-                # Somebody frozen holds the store's lock; its own partner is about to end it.
-                log.warning("%s; trying again", error.message)
-                await asyncio.sleep(CLAIM_RETRY_S)
-            except Exhausted as error:
-                # A full disk refuses posts; it must not refuse reads. The claim follows when there is room.
-                log.error("%s; serving reads only", error.message)
-                self._claimed = False
-                return at_least
-            else:
-                self._claimed = True
-                return epoch
-
-    async def _claim_later(self) -> None:
-        while True:  # a later claim, which a router brought about, may find no room either
-            await asyncio.sleep(CLAIM_RETRY_S)
-            if not self._claimed:
-                # The store may be above us and the disk full, or the store broken: reads are served on.
-                with contextlib.suppress(Exhausted, StoreFailed):
-                    await self._become(self._registration.epoch)
-
-    async def _raise_epoch(self, known: Epoch) -> Epoch:
-        """Rise above what a router knows of us: our folder was wiped, or we were declared dead."""
-        at_least = standing.risen(self._registration.epoch, known)
-        if at_least is not None:
-            # Of its own: the line to the router that asks may end meanwhile, and half a claim refuses all writes.
-            rising = self._rising.start(self._become(at_least), name="raise-epoch")
-            try:
-                await asyncio.shield(rising)
-            except (Exhausted, StoreFailed) as error:
-                # A master that serves goes on, unregistered; the next renewal tries again.
-                log.error("%s", error.message)
-        return self._registration.epoch
-
     async def _end_when_fenced(self) -> None:
         await self._fenced.wait()
-        raise Fenced(f"cannot go on as epoch {self._registration.epoch}: another incarnation replaced it")
+        raise Fenced(f"cannot go on as epoch {self._incarnations.epoch()}: another incarnation replaced it")
 
     # --- the slave --------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from tests.mutations.entry import Mutation
 MUTATIONS = (
     Mutation(
         "an epoch far above the store's is not believed",
-        "snsnode/master/run.py",
-        "if self._claimed and epochs.is_beyond_belief(own, stored):",
+        "snsnode/master/incarnation.py",
+        "if stored.claimed and epochs.is_beyond_belief(own, stored.epoch):",
         "if False:",
         "tests/integration/test_damaged.py",
     ),
@@ -104,7 +104,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the epoch rises with each incarnation, also where the store takes no claim",
-        "snsnode/master/run.py",
+        "snsnode/master/incarnation.py",
         "await self._become(Epoch(own + 1))",
         "await self._become(Epoch(own))",
         "tests/chaos/test_disk.py",

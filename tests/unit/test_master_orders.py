@@ -67,8 +67,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.router = SlowRouter()
         self.leaving = FakeLeaving()
-        self.registration = Registration(ENDPOINT, 3.0, lambda: Load(0, 0), self._stay)
-        self.registration.epoch = Epoch(1)
+        self.registration = Registration(ENDPOINT, 3.0, lambda: Load(0, 0), self)
         self.registration._lines[self.router.endpoint] = cast(Router, self.router)
         self.orders = Orders(cast(Leaving, self.leaving), self.registration, cast(SocialService, FakeSocial()))
         self.server = make_threaded_server(4)
@@ -79,8 +78,11 @@ class Scene:
         self.channel = open_channel(target)
         self.stub: Any = master_pb2_grpc.OrdersStub(self.channel)
 
-    async def _stay(self, known: Epoch) -> Epoch:
-        return known
+    def epoch(self) -> Epoch:
+        return Epoch(1)
+
+    async def rise_above(self, known: Epoch) -> None:
+        raise AssertionError("no router knows more")
 
     @property
     def claims(self) -> list[int]:

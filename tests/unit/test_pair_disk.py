@@ -5,14 +5,13 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from snsnode.base.errors import Held
 from snsnode.base.ids import Epoch, VmName
-from snsnode.master import run as master_run
+from snsnode.master.incarnation import Incarnation, Incarnations
 from snsnode.node import epoch as epochs
 from snsnode.node.config import KeepAlive, NodeConfig, Restart
 from snsnode.node.lock import RoleLock
@@ -22,6 +21,7 @@ from snsnode.observe.journal import Journal, read
 from snsnode.pair import disk, reload
 from snsnode.pair.role import take_role
 from snsnode.slave import spare
+from snsnode.store.protocol import Store
 from tests.bounds import bounded_in_time
 from tests.eventually import eventually_async
 from tests.processes import sleeper
@@ -179,19 +179,12 @@ async def test_a_master_turns_while_its_epoch_is_recorded(vm: VmDir, monkeypatch
     hang = Hang()
     monkeypatch.setattr(epochs, "record", hang)
 
-    async def claim(at_least: Epoch) -> Epoch:
-        return at_least
+    class FakeStore:
+        async def claim_epoch(self, vm: str, at_least: Epoch) -> Epoch:
+            return at_least
 
-    master: Any = SimpleNamespace(
-        _claiming=asyncio.Lock(),
-        _vm_dir=vm,
-        _claim=claim,
-        _registration=SimpleNamespace(epoch=0),
-        _keepalive=SimpleNamespace(epoch=0),
-        _lock=RoleLock(vm, "master"),
-        _config=CONFIG,
-    )
+    owner = Incarnations(vm, CONFIG, RoleLock(vm, "master"), cast(Store, FakeStore()))
     async with asyncio.TaskGroup() as group:
-        group.create_task(master_run._Master._become(master, Epoch(7)))
+        group.create_task(owner.rise_above(Epoch(6)))
         await assert_turns_meanwhile(hang)
-    assert (master._registration.epoch, master._keepalive.epoch) == (7, 7)
+    assert owner.now == Incarnation(Epoch(7), claimed=True)
