@@ -90,7 +90,10 @@ def late_s(me: Me, view: View, settings: Times) -> float:
 
 
 def due_s(memory: Memory, view: View, me: Me, settings: Times, table: Sequence[Row] = TABLE) -> float | None:
-    """Return when the first row acts if the view stays as it is; None where none would."""
+    """Return when the first row acts if the view stays as it is; None where none would.
+
+    What the last look did not find, or has just ended, counts from the next look on only.
+    """
     due = []
     for row in table:
         what = row.holds(view) if row.me is me else None

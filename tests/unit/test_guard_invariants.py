@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from snsnode.guard import invariants, machine
@@ -228,14 +228,15 @@ def _looks_in_time(view: View, me: Me, settings: Times, stays_s: float) -> list[
 def test_looks_of_the_judge_before_anything_is_due_change_nothing(
     view: View, me: Me, settings: Times, part: float
 ) -> None:
-    memory, _ = judge(Memory(), view, me, NOW_S, settings)
+    memory, first = judge(Memory(), view, me, NOW_S, settings)
+    assume(all(action.act is not Act.END for action in first))  # the next look begins anew with those
     due = due_s(memory, view, me, settings)
     for step in range(1, 6):
         now_s = NOW_S + step * part * late_s(me, view, settings)
         if due is not None and now_s >= due - 1e-6:
             break
         after, actions = judge(memory, view, me, now_s, settings)
-        assert (after.held, actions) == (memory.held, ())
+        assert (after.held, actions) == (memory.held, first)
         assert due_s(after, view, me, settings) == due
         memory = after
     if due is not None:
