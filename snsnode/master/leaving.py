@@ -8,6 +8,8 @@ import asyncio
 import logging
 import time
 
+from snsnode.master import departure
+from snsnode.master.departure import LOOK_EVERY_S, MOVE_LOOK_S, End, Notice
 from snsnode.master.registration import Registration
 from snsnode.node import intent
 from snsnode.node.paths import VmDir
@@ -16,12 +18,6 @@ from snsnode.observe.journal import Journal
 from snsnode.social.service import SocialService
 
 log = logging.getLogger(__name__)
-
-LOOK_EVERY_S = 0.5  # at the operator's mark
-TELL_EVERY_S = 1.0  # those that could not move yet are told again
-MOVE_WITHIN_S = 3.0  # a planned end waits so long for its clients
-MOVE_LOOK_S = 0.02
-ASK_EVERY_S = 0.3  # whether there is still another server, while clients move
 
 
 class Leaving:
@@ -32,7 +28,7 @@ class Leaving:
         self._registration = registration
         self._social = social
         self._journal = journal
-        self._told_s: float | None = None  # when the clients were told to move; None: they may stay
+        self._notice = Notice()
         self._asking = False  # the routers whether we may end
         registration.begin(leaving=intent.is_drained(vm_dir))
 
@@ -49,12 +45,13 @@ class Leaving:
         """Do what the mark says; return how many routers took a change, None where there was none."""
         if self._asking:
             return None
-        drained = intent.is_drained(self._vm_dir) or self._registration.ending
+        drained, known = intent.is_drained(self._vm_dir), self._registration
+        leaves = departure.turn(drained=drained, ending=known.ending, leaving=known.leaving)
         took = None
-        if drained != self._registration.leaving:
-            kind = events.Drained if drained else events.Undrained
+        if leaves is not None:
+            kind = events.Drained if leaves else events.Undrained
             self._journal.write(kind(clients=self._social.clients))
-            took = await (self._registration.leave() if drained else self._registration.stay())
+            took = await (self._registration.leave() if leaves else self._registration.stay())
         self._tell_clients()
         return took
 
@@ -76,25 +73,25 @@ class Leaving:
 
     async def end(self) -> None:
         """Leave for good: return when the clients have moved, or cannot, at most after ``MOVE_WITHIN_S``."""
-        before, began_s = self._social.clients, time.monotonic()
-        asked_s, until_s = began_s, began_s + MOVE_WITHIN_S
+        before, end = self._social.clients, End.at(time.monotonic())
         await self._registration.leave(ending=True)
-        while self._social.clients and self._registration.may_move and time.monotonic() < until_s:
+        while self._waits(end):
             self._tell_clients()
             await asyncio.sleep(MOVE_LOOK_S)
-            if time.monotonic() - asked_s > ASK_EVERY_S:
-                asked_s = time.monotonic()
+            asked = end.ask(time.monotonic())
+            if asked is not None:
+                end = asked
                 await self._registration.leave(ending=True)
         if before:
-            took_ms = round((time.monotonic() - began_s) * 1000, 1)
+            took_ms = round((time.monotonic() - end.began_s) * 1000, 1)
             self._journal.write(events.Moved(clients=before, left=self._social.clients, took_ms=took_ms))
 
+    def _waits(self, end: End) -> bool:
+        may_move, now_s = self._registration.may_move, time.monotonic()
+        return end.waits(clients=self._social.clients, may_move=may_move, now_s=now_s)
+
     def _tell_clients(self) -> None:
-        now_s = time.monotonic()
-        if not self._registration.may_move:
-            if self._told_s is not None:
-                self._social.announce_leaving(False)
-            self._told_s = None
-        elif self._told_s is None or now_s - self._told_s >= TELL_EVERY_S:
-            self._told_s = now_s
-            self._social.announce_leaving(True)
+        may_move = self._registration.may_move
+        self._notice, leaving = self._notice.tell(may_move=may_move, now_s=time.monotonic())
+        if leaving is not None:
+            self._social.announce_leaving(leaving)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Action, Memory, judge
+from snsnode.guard.plan import Plan, follow
 from snsnode.guard.table import Act
 from snsnode.guard.times import TICK_S, Times
 from snsnode.guard.view import Me, View
@@ -72,7 +73,7 @@ class Standby:
         self._alone = False
         self._word = b""
         self._answers: bool | None = None  # to the last question; None where it says nothing of the slave
-        self._plan: tuple[Act, float] | None = None  # what the budget lets us do, and when
+        self._plan: Plan | None = None
         self._child: Child | None = None  # the slave that we launched
         self._news = asyncio.Event()
         self._complained_s = 0.0
@@ -149,7 +150,7 @@ class Standby:
 
     async def _act(self, actions: Iterable[Action]) -> bool | None:
         """Carry out what the judge says; True to become the master, False to leave, None to look again."""
-        planned = False
+        wanted = None
         for action in actions:
             match action.act:
                 case Act.END:
@@ -157,14 +158,13 @@ class Standby:
                 case Act.LEAVE:
                     return False
                 case Act.RESCUE | Act.LAUNCH_SLAVE:
-                    planned = True
-                    if not self._is_due(action):
-                        continue
-                    if action.act is Act.RESCUE:
-                        return True
-                    self._launch_slave()
-        if not planned:
-            self._plan = None
+                    wanted = action
+        self._plan, is_due = follow(self._plan, wanted, time.monotonic(), self._withdraw)
+        if wanted is None or not is_due:
+            return None
+        if wanted.act is Act.RESCUE:
+            return True
+        self._launch_slave()
         return None
 
     async def _end(self, action: Action) -> None:
@@ -173,17 +173,10 @@ class Standby:
         if (await kill_and_await(action.victim)).is_dead:  # else the judge says it again
             self._journal.write(events.Down(of="slave", cause=action.cause, partner_pid=action.victim.pid))
 
-    def _is_due(self, action: Action) -> bool:
-        """Ask the budget once for each plan, and tell whether its wait is over."""
-        if self._plan is None or self._plan[0] is not action.act:
-            self._plan = action.act, time.monotonic() + self._withdraw(action)
-        return time.monotonic() >= self._plan[1]
-
     def _withdraw(self, action: Action) -> float:
         rescue = action.act is Act.RESCUE
-        spent, wait_s = budget.withdraw(
-            self._vm_dir, self._config.restart, "master" if rescue else "slave", random.random()
-        )
+        role = action.place.value
+        spent, wait_s = budget.withdraw(self._vm_dir, self._config.restart, role, random.random())
         if rescue:  # the slave died too: as a master we launch it at once, and nobody else counts it
             budget.count(self._vm_dir, "slave")
         kind = events.Rescue if rescue else events.SlaveLaunch
@@ -192,7 +185,6 @@ class Standby:
 
     def _launch_slave(self) -> None:
         """Launch the slave in the master's place; one that comes second finds the lock taken, and leaves."""
-        self._plan = None
         try:
             self._child = spawn(self._vm_dir, self._config, "slave")
         except SnsError as error:

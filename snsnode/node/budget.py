@@ -44,6 +44,10 @@ class Budget:
         """The budget is used up: restarts go on slowly, and somebody should look."""
         return self.delayed > 0
 
+    def waits(self, now_s: float) -> bool:
+        """Tell whether somebody waits before a restart, as it was told: that one is not hanging."""
+        return any(at_s > now_s for at_s in self.recent_s)
+
 
 # What this process spent and could not write: its restarts, and their number for each role. A partner may write
 # the ledger meanwhile, so this is added to what the ledger holds by then.
@@ -89,10 +93,9 @@ def read(vm_dir: VmDir) -> Budget:
 
 
 def is_waiting(vm_dir: VmDir) -> bool:
-    """Tell whether somebody waits before a restart, as the budget told it: it is not hanging."""
+    """As ``Budget.waits``, of the ledger and of what we could not write there."""
     now_s = time.monotonic()
-    ours = _unwritten.get(_ledger(vm_dir), Budget())
-    return any(at_s > now_s for at_s in (*ours.recent_s, *read(vm_dir).recent_s))
+    return _unwritten.get(_ledger(vm_dir), Budget()).waits(now_s) or read(vm_dir).waits(now_s)
 
 
 def withdraw(

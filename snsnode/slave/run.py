@@ -163,5 +163,9 @@ class _Slave:
                 await report_crash(router, crash, partial(self._is_news, crash))
 
     def _is_news(self, crash: server_pb2.ServerInfo) -> bool:
-        succeeded = epoch.read(self._vm_dir) > crash.epoch and self._watch.phase is Phase.UP
-        return crash is self._crash and not succeeded
+        return crash is self._crash and is_news(crash.epoch, epoch.read(self._vm_dir), self._watch.phase)
+
+
+def is_news(crashed: int, now: int, phase: Phase) -> bool:
+    """Tell whether routers must hear that epoch ``crashed`` died: until its successor answers, epoch ``now``."""
+    return not (now > crashed and phase is Phase.UP)

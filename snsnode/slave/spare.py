@@ -12,7 +12,6 @@ from pathlib import Path
 
 import snsnode
 from snsnode.base import reading
-from snsnode.base.backoff import Backoff
 from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Memory, judge
 from snsnode.guard.times import SEND_OFF_S, TICK_S, Times
@@ -24,13 +23,12 @@ from snsnode.node.paths import VmDir
 from snsnode.node.shortage import is_shortage
 from snsnode.pair import disk
 from snsnode.pair.spawn import Child, spawn
+from snsnode.slave.keeping import Keeping, view_of
 
 log = logging.getLogger(__name__)
 
 SEE_OFF_EVERY_S = 0.01
-SETTLE_S = 0.3  # after a failover, before the next spare is started: the cores belong to the clients then
 CODE_LOOK_S = 2.0
-_RETRY = Backoff(first_s=0.5, max_s=10.0)
 
 
 class SpareKeeper:
@@ -44,8 +42,7 @@ class SpareKeeper:
         self._born_of: object = None  # the fingerprint of code and configuration when the spare was started
         self._memory = Memory()
         self._times = Times.of(config.keepalive, config.restart)
-        self._not_before_s = 0.0
-        self._failures = 0
+        self._keeping = Keeping()
         self._leaving: Child | None = None  # dismissed, and not seen dead yet
         self._sent: Child | None = None  # sent in, and not seen as the master yet
 
@@ -55,7 +52,7 @@ class SpareKeeper:
         if child is None or not self._is_ready(child):
             return None
         self._child = None
-        self._not_before_s = time.monotonic() + SETTLE_S
+        self._keeping = self._keeping.sent_in(time.monotonic())
         if not _tell(child, b"go\n"):
             return None
         self._sent = child
@@ -97,15 +94,12 @@ class SpareKeeper:
             code = self._child.process.poll()
             if code is not None:
                 self._ended(code)
-            elif self._failures and view.spare.identity == self._child.identity:
-                self._failures = 0
+            elif self._keeping.failures and view.spare.identity == self._child.identity:
+                self._keeping = self._keeping.stood_by()
             elif self._fingerprint() != self._born_of and self._is_readable():
                 log.info("the code or the configuration changed: a new spare")
                 self._dismiss()
-        # Beside a live master only: one that is being brought up needs the cores, and it may be the orphan.
-        # And one at a time: a spare that was dismissed still has the lock.
-        wanted = "master" in view.wanted and view.master.identity is not None and self._leaving is None
-        if wanted and self._code and self._child is None and time.monotonic() >= self._not_before_s:
+        if self._code and self._keeping.wants(view, time.monotonic()):
             self._start()
 
     def _view(self) -> View:
@@ -116,15 +110,14 @@ class SpareKeeper:
         if sent is not None and (master.identity is not None or sent.process.returncode is not None):
             self._sent = sent = None
         child = self._child
-        unready = child is not None and child.process.poll() is None and spare.identity != child.identity
-        return View(
-            master=master,
-            spare=spare,
-            wanted=frozenset(role for role in PARTNERS if intent.may_start(self._vm_dir, role)),
-            ours=child.identity if child is not None else None,
+        return view_of(
+            master,
+            spare,
+            frozenset(role for role in PARTNERS if intent.may_start(self._vm_dir, role)),
+            child=child.identity if child is not None else None,
+            child_lives=child is not None and child.process.poll() is None,
             sent=sent.identity if sent is not None else None,
             dismissed=self._leaving.identity if self._leaving is not None else None,
-            born=child.identity if child is not None and unready else None,
         )
 
     def _start(self) -> None:
@@ -148,9 +141,9 @@ class SpareKeeper:
 
     def _ended(self, code: int | None) -> None:
         self._child = None
-        self._not_before_s = time.monotonic() + _RETRY.step_s(self._failures)
-        self._failures += 1
-        log.info("the spare ended with %s; the next in %.1f s", code, _RETRY.step_s(self._failures - 1))
+        now_s = time.monotonic()
+        self._keeping = self._keeping.ended(now_s)
+        log.info("the spare ended with %s; the next in %.1f s", code, self._keeping.not_before_s - now_s)
 
     def _is_ready(self, child: Child) -> bool:
         holder = live_holder(self._vm_dir, "spare")

@@ -18,6 +18,8 @@ from supervisor.options import decode_wait_status
 from supervisor.states import RUNNING_STATES, ProcessStates, SupervisorStates
 
 from snsnode.base.errors import EXIT_CONFIG, SnsError
+from snsnode.guard.judge import Action
+from snsnode.guard.plan import Plan, follow
 from snsnode.node import budget, config, ending, intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder, read_holder
@@ -41,7 +43,7 @@ class RoleProcess(Adopting):
 
     asked = False  # an operator's start is under way: no waiting
 
-    _relaunch_s: float | None = None  # monotonic; when the budget allows a new first launch
+    _plan: Plan | None = None  # a new first launch
     _code = 0  # exit code of our last own child
 
     @property
@@ -71,22 +73,17 @@ class RoleProcess(Adopting):
         launch = self.guard.look(
             child=self.pid if self._adopted is None else 0,
             stopping=self.state == ProcessStates.STOPPING,
-            waiting=self._relaunch_s is not None,
+            waiting=self._plan is not None,
         )
-        if launch is None or not self._may_launch():
-            self._relaunch_s = None
-            return
-        now_s = time.monotonic()
-        if self._relaunch_s is None:
-            self._relaunch_s = now_s + self._ask_budget()
-        if now_s >= self._relaunch_s:
-            self._relaunch_s = None
+        now_s, wanted = time.monotonic(), launch if self._may_launch() else None
+        self._plan, is_due = follow(self._plan, wanted, now_s, self._ask_budget)
+        if wanted is not None and is_due:
             Journal(self.vm_dir.journal, self.vm_dir.path.name, "supervisord").write(
-                FirstLaunch(cause=launch.cause)
+                FirstLaunch(cause=wanted.cause)
             )
             self._fork()
-        else:
-            self.spawnerr = f"{launch.cause}; a new first launch in {self._relaunch_s - now_s:.0f} s"
+        elif wanted is not None and self._plan is not None:
+            self.spawnerr = f"{wanted.cause}; a new first launch in {self._plan.at_s - now_s:.0f} s"
 
     def _may_launch(self) -> bool:
         """Tell whether nobody else is launching the slave now: an operator, or a partner on request."""
@@ -127,7 +124,7 @@ class RoleProcess(Adopting):
         self.asked = True
         try:
             if self.state == ProcessStates.BACKOFF:
-                self._relaunch_s = None
+                self._plan = None
                 self.change_state(ProcessStates.STOPPED)
             yield
         finally:
@@ -162,7 +159,7 @@ class RoleProcess(Adopting):
                 intent.stop(self.vm_dir, self.role)
             except OSError as error:
                 return f"cannot record that {self.role} shall stay stopped: {error.strerror}"
-        self._relaunch_s = None
+        self._plan = None
         found = identify(self.pid) if self.pid else None
         return super().kill(ending.fitting(found, sig) if found is not None else sig)
 
@@ -193,11 +190,11 @@ class RoleProcess(Adopting):
         """Tell whether a partner brings this program up for the first time that we see, or was to."""
         return self._partner_launches() or (self.role == "master" and self.state == ProcessStates.BACKOFF)
 
-    def _ask_budget(self) -> float:
+    def _ask_budget(self, launch: Action) -> float:
         """Return the seconds to wait before a new first launch."""
         try:
             rule = config.load(self.vm_dir.path).restart
         except SnsError:
             return 10.0  # the slave will say what is wrong with node.json
         hopeless = self._code == EXIT_CONFIG
-        return budget.withdraw(self.vm_dir, rule, "slave", random.random(), hopeless=hopeless)[1]
+        return budget.withdraw(self.vm_dir, rule, launch.place.value, random.random(), hopeless=hopeless)[1]

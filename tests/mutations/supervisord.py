@@ -6,8 +6,8 @@ MUTATIONS = (
     Mutation(
         "a wholly dead pair gets a new first launch from supervisord",
         "snsnode/supervisord/roles.py",
-        "            self._fork()\n        else:\n",
-        "        else:\n",
+        "            self._fork()\n        elif wanted",
+        "        elif wanted",
         "tests/chaos/test_both_die.py",
     ),
     Mutation(

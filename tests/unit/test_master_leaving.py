@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from snsnode.master import leaving, registration, run
+from snsnode.master import departure, leaving, registration, run
 from snsnode.master.leaving import Leaving
 from snsnode.master.registration import Registration
 from snsnode.node import intent
@@ -84,7 +84,7 @@ def moved(vm: VmDir) -> list[dict[str, Any]]:
 
 def test_a_planned_end_takes_less_than_supervisord_waits() -> None:
     waits_s = [int(number) for number in re.findall(r"^stopwaitsecs = (\d+)$", TEMPLATE.read_text(), re.MULTILINE)]
-    takes_s = leaving.MOVE_WITHIN_S + 2 * registration.TELL_S + 2 * service.DRAIN_WITHIN_S + run.GRACE_S
+    takes_s = departure.MOVE_WITHIN_S + 2 * registration.TELL_S + 2 * service.DRAIN_WITHIN_S + run.GRACE_S
     assert takes_s + 1.0 < min(waits_s)
 
 
@@ -97,27 +97,27 @@ async def test_a_mark_that_stood_before_is_honoured_from_the_first_registration(
 
 async def test_the_mark_is_followed_both_ways(vm: VmDir) -> None:
     told, social = FakeRegistration(), FakeSocial(5)
-    departure = made(vm, told, social)
-    assert await departure.look() is None
+    going = made(vm, told, social)
+    assert await going.look() is None
     intent.drain(vm)
-    await departure.look()
+    await going.look()
     assert (told.told, social.told, social.clients) == (["leave"], [True], 0)
     intent.undrain(vm)
-    await departure.look()
+    await going.look()
     assert (told.told, social.told) == (["leave", "stay"], [True, False])
 
 
 async def test_clients_are_not_told_to_go_where_nobody_is(vm: VmDir) -> None:
     told, social = FakeRegistration(elsewhere=False), FakeSocial(5)
-    departure = made(vm, told, social)
+    going = made(vm, told, social)
     intent.drain(vm)
-    await departure.look()
+    await going.look()
     assert social.told == []
     told.elsewhere = True
-    await departure.look()
+    await going.look()
     assert social.told == [True]
     told.elsewhere = False  # the other one died: whoever is still here may stay
-    await departure.look()
+    await going.look()
     assert social.told == [True, False]
 
 
@@ -146,7 +146,7 @@ async def test_a_planned_end_stops_waiting_when_the_other_server_is_gone(vm: VmD
 
 
 async def test_a_planned_end_is_bounded(vm: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "MOVE_WITHIN_S", 0.1)
+    monkeypatch.setattr(departure, "MOVE_WITHIN_S", 0.1)
     await made(vm, FakeRegistration(), FakeSocial(5, stubborn=2)).end()
     assert [fields["left"] for fields in moved(vm)] == [2]
 
@@ -155,7 +155,7 @@ async def test_a_mark_that_cannot_be_read_for_a_moment_ends_no_master(
     vm: VmDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = FakeRegistration()
-    departure = made(vm, told, FakeSocial(0))
+    going = made(vm, told, FakeSocial(0))
     failed: list[VmDir] = []
 
     def fails_twice(asked: VmDir) -> bool:
@@ -167,7 +167,7 @@ async def test_a_mark_that_cannot_be_read_for_a_moment_ends_no_master(
     monkeypatch.setattr(leaving, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(intent, "is_drained", fails_twice)
     async with asyncio.TaskGroup() as group:
-        following = group.create_task(departure.run())
+        following = group.create_task(going.run())
         await eventually_async(lambda: told.told == ["leave"], within_s=10)
         following.cancel()
     assert len(failed) == 2
@@ -187,11 +187,11 @@ async def test_a_master_that_asks_whether_it_may_end_is_not_brought_back_meanwhi
     class SlowRouters(FakeRegistration):
         async def leave(self, *, ending: bool = False) -> int:
             took = await super().leave(ending=ending)
-            await departure.look()  # the mark's next look comes while the routers answer
+            await going.look()  # the mark's next look comes while the routers answer
             return took
 
     routers = SlowRouters(elsewhere)
-    departure = made(vm, routers, FakeSocial(0))
-    assert await departure.may_end() is elsewhere
+    going = made(vm, routers, FakeSocial(0))
+    assert await going.may_end() is elsewhere
     assert routers.told == told
     assert [entry.event for entry in read(vm.journal)] == []

@@ -169,7 +169,7 @@ def test_bad_configuration_is_not_tried_again_at_once(pair: Pair) -> None:
     pair.died("slave", code=78)
     slave.transition()
     assert pair.forked == ["slave"]
-    assert slave._relaunch_s - time.monotonic() > RULE.backoff_max_s * 0.7
+    assert slave._plan.at_s - time.monotonic() > RULE.backoff_max_s * 0.7
 
 
 def test_unreadable_configuration_is_tried_again_later(pair: Pair) -> None:
