@@ -14,7 +14,7 @@ from snsnode.control import ports
 from snsnode.control.local import SUPERVISORD_CONF, LocalVm
 from snsnode.control.logs import Logs
 from snsnode.control.serving import serves
-from snsnode.control.stop import end_deaf_supervisord
+from snsnode.control.stop import end_silent_supervisord
 from snsnode.node import intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder
@@ -43,7 +43,7 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
     supervisor = Supervisor(vm.dir.supervisor_socket)
     if supervisor.is_running():
         return False
-    end_deaf_supervisord(vm.dir)
+    end_silent_supervisord(vm.dir)
     vm.dir.make()
     refuse_odd(vm.dir.local)
     try:

@@ -205,7 +205,7 @@ def end_supervisord(vm_dir: VmDir) -> None:
         _refuse_forbidden([ending.end(found, SUPERVISORD_S, DIE_WITHIN_S)])
 
 
-def end_deaf_supervisord(vm_dir: VmDir) -> None:
+def end_silent_supervisord(vm_dir: VmDir) -> None:
     """Kill a supervisord that does not answer; its programs live on, and the next one adopts them.
 
     Raises:

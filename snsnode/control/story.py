@@ -24,7 +24,7 @@ RESTART_S = 10.0  # a stop on purpose and a start within this are one planned re
 
 _SYMPTOMS = {
     Cause.DEAD.value: "died",
-    Cause.STOPPED.value: "was frozen (SIGSTOP) and was killed",
+    Cause.FROZEN.value: "was frozen (SIGSTOP) and was killed",
     Cause.HUNG.value: "hung, without KeepAlive and progress, and was killed",
     Cause.UNANSWERED.value: "did not answer KeepAlive and was killed",
     Cause.WEDGED.value: "answered KeepAlive but served nobody, and was killed",

@@ -59,7 +59,7 @@ def by_machine(
         elif isinstance(action, Clear):
             broken += _verdict(before, event, now_s, rules, wanted, action)
     if isinstance(event, machine.Tick) and _late(before, now_s) and wanted and after.phase in _WATCHING:
-        fresh = not after.missed and after.stopped_seen <= 1 and after.progress_s == now_s
+        fresh = not after.missed and after.frozen_seen <= 1 and after.progress_s == now_s
         if not fresh or after.trusted_from_s < now_s + rules.interval_s:
             broken.append("I3: evidence from before a late tick was kept")
     if isinstance(event, _CHANGES_NOTHING) and before.phase not in _WATCHING and (after != before or actions):
@@ -150,7 +150,7 @@ def _verdict(
         yield f"I2: ended although it is stopped or paused: {action.cause.value}"
     if _late(before, now_s):
         yield f"I3: a verdict by a watcher that was late itself: {action.cause.value}"
-    if action.cause not in (Cause.STOPPED, Cause.NEVER_READY) and now_s < before.trusted_from_s:
+    if action.cause not in (Cause.FROZEN, Cause.NEVER_READY) and now_s < before.trusted_from_s:
         yield f"I3: evidence from before it counts: {action.cause.value}"
     if isinstance(event, machine.Tick) and event.process_state == "t":
         yield "I3: a verdict on one that a debugger holds"
@@ -165,8 +165,8 @@ def _proven(before: State, event: Event, now_s: float, rules: Rules, cause: Caus
         case machine.Tick(letter, progress):
             stalled_s = now_s - before.progress_s if progress is not None and progress == before.progress else 0.0
             match cause:
-                case Cause.STOPPED:
-                    return letter == "T" and before.stopped_seen >= 1
+                case Cause.FROZEN:
+                    return letter == "T" and before.frozen_seen >= 1
                 case Cause.NEVER_READY:
                     return before.phase is Phase.STARTING and now_s - before.since_s > rules.start_deadline_s
                 case Cause.SILENT:

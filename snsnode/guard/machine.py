@@ -51,7 +51,7 @@ class Cause(Enum):
     FIRST = "first launch"
     FOUND = "found running"
     DEAD = "died"
-    STOPPED = "stopped (state T)"
+    FROZEN = "stopped (state T)"  # the journal's words since its first entry
     HUNG = "hung: no KeepAlive and no progress"
     UNANSWERED = "KeepAlive unanswered"
     WEDGED = "answers KeepAlive but serves nobody"
@@ -90,7 +90,7 @@ class State:
     beat_s: float = 0.0  # the last answered or received beat
     next_beat_s: float = 0.0
     missed: int = 0
-    stopped_seen: int = 0  # consecutive ticks in state T
+    frozen_seen: int = 0  # consecutive ticks in state T
     progress: int | None = None
     progress_s: float = 0.0  # when progress last moved
     bell_s: float = 0.0  # when the bell rang for the present standstill
@@ -236,7 +236,7 @@ def due_s(state: State, rules: Rules, *, wanted: bool, moving: bool) -> float | 
             return state.launch_at_s if wanted else now
     if not wanted:
         return None
-    if state.stopped_seen:
+    if state.frozen_seen:
         return now
     due = [state.next_beat_s] if rules.sends else []
     if state.phase is Phase.STARTING:
@@ -278,7 +278,7 @@ def _forgive(state: State, now_s: float, rules: Rules) -> State:
     return replace(
         state,
         missed=0,
-        stopped_seen=0,
+        frozen_seen=0,
         progress_s=now_s,
         beat_s=max(state.beat_s, now_s),
         next_beat_s=now_s,
@@ -293,16 +293,16 @@ def _sample(state: State, tick: Tick, now_s: float, rules: Rules) -> State:
             state = replace(state, next_beat_s=now_s)  # its first sign of life: it may serve by now
         state = replace(state, progress=tick.progress, progress_s=now_s)
     if tick.process_state == "T":
-        return replace(state, stopped_seen=state.stopped_seen + 1)
+        return replace(state, frozen_seen=state.frozen_seen + 1)
     if tick.process_state == "t":  # a debugger holds it: its owner knows; no evidence counts meanwhile
         return replace(_forgive(state, now_s, rules), next_beat_s=state.next_beat_s)
-    return replace(state, stopped_seen=0)
+    return replace(state, frozen_seen=0)
 
 
 def _watch(state: State, now_s: float, rules: Rules) -> Outcome:
     """Weigh the evidence against a live partner (I4)."""
-    if state.stopped_seen >= 2:
-        return _condemn(state, Cause.STOPPED, now_s)
+    if state.frozen_seen >= 2:
+        return _condemn(state, Cause.FROZEN, now_s)
     if state.phase is Phase.STARTING and now_s - state.since_s > rules.start_deadline_s:
         return _condemn(state, Cause.NEVER_READY, now_s)
     if now_s >= state.trusted_from_s and state.phase is not Phase.STARTING:

@@ -58,7 +58,7 @@ def _strange_spare(view: View) -> Hashable | None:
     return view.spare.identity if needed and strange else None
 
 
-def _deaf_spare(view: View) -> Hashable | None:
+def _sent_spare(view: View) -> Hashable | None:
     """The spare was sent in, and nobody is the master yet: a deadlocked spare looks as ready as any other."""
     return view.sent if view.master.known and view.master.identity is None else None
 
@@ -193,11 +193,11 @@ TABLE: tuple[Row, ...] = (
         "an orphan sees the new slave within two looks, so one that stays hangs",
     ),
     Row(
-        "deaf spare",
+        "sent spare",
         _SLAVE,
         Place.SPARE,
         Act.END,
-        _deaf_spare,
+        _sent_spare,
         lambda _: times.TAKES_OVER_S,
         "was sent in and does not take over",
         "a spare takes the master's lock within milliseconds",

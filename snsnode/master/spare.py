@@ -198,8 +198,8 @@ class Standby:
         while self._ours is not None and not self._alone:
             await asyncio.sleep(keepalive.interval_s)
             # Without its socket nobody can reach a healthy slave either: a removed file is no hang.
-            deaf = not (self._vm_dir.run / "slave.sock").exists()
-            answers = None if deaf or lacks_descriptors() else await is_serving(SLAVE_SOCKET, keepalive.timeout_s)
+            can_ask = (self._vm_dir.run / "slave.sock").exists() and not lacks_descriptors()
+            answers = await is_serving(SLAVE_SOCKET, keepalive.timeout_s) if can_ask else None
             # Silence says nothing of the slave where this process could not open a connection.
             self._answers = None if not answers and lacks_descriptors() else answers
             self._news.set()

@@ -321,8 +321,8 @@ def _expired(table: Table, now_s: float) -> Table:
     table = replace(table, looked_s=now_s)
     alive = [s for s in table.servers.values() if not s.down]
     latest_s = max((s.news_s for s in alive), default=now_s)
-    deaf = len(alive) > 1 and all(now_s - latest_s > RENEWS_WITHIN * s.lease_s for s in alive)
-    if late or deaf:
+    cut_off = len(alive) > 1 and all(now_s - latest_s > RENEWS_WITHIN * s.lease_s for s in alive)
+    if late or cut_off:
         return replace(table, servers={vm: _prolonged(s, now_s) for vm, s in table.servers.items()})
     expired = [
         s

@@ -225,8 +225,8 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
 
     def _how_it_ended(self, identity: Identity) -> tuple[int, str]:
         """Return exit code and description of somebody else's child, which is dead; -1 where nobody knows."""
-        for hung in self.dispatchers.values():
-            status = hung.wait_status(identity) if isinstance(hung, bell.Bell) else None
+        for dispatcher in self.dispatchers.values():
+            status = dispatcher.wait_status(identity) if isinstance(dispatcher, bell.Bell) else None
             if status is not None:
                 return cast("tuple[int, str]", decode_wait_status(status))
         return -1, "exit status unknown"
@@ -250,7 +250,7 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
         self._awaited_until_s = 0.0
         self.killing = False
         self.spawnerr = self.exitstatus = None
-        self.pipes, self.dispatchers = {}, bell.hang(self, identity)
+        self.pipes, self.dispatchers = {}, bell.attach(self, identity)
         options.pidhistory[self.pid] = self  # where supervisord is the subreaper, reap() finds us by it
         self.change_state(ProcessStates.STARTING)
         self.change_state(ProcessStates.RUNNING)
@@ -279,8 +279,8 @@ class Adopting(Subprocess):  # type: ignore[misc] # supervisor has no types
 
     def _let_go(self) -> None:
         self._adopted, self.killing = None, False
-        for hung in self.dispatchers.values():
-            hung.close()
+        for dispatcher in self.dispatchers.values():
+            dispatcher.close()
         self.dispatchers = {}
         self.config.options.close_parent_pipes(self.pipes)
         self.pipes = {}

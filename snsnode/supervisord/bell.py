@@ -77,7 +77,7 @@ def _zombie_status(identity: Identity) -> int | None:
         return None
 
 
-def hang(process: Any, identity: Identity) -> dict[int, Bell]:
+def attach(process: Any, identity: Identity) -> dict[int, Bell]:
     """Return ``process.dispatchers`` with a bell on ``identity``; empty where it died or no descriptor is free."""
     pidfd = open_pidfd(identity)
     return {} if pidfd is None else {pidfd: Bell(process, "pidfd", pidfd)}

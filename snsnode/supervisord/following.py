@@ -116,7 +116,7 @@ class Following(Adopting):
                 dispatcher.close()
             else:
                 kept[descriptor] = dispatcher
-        self.dispatchers = kept | bell.hang(self, identity)
+        self.dispatchers = kept | bell.attach(self, identity)
 
     def _adopted_ended(self, code: int, message: str) -> None:
         """Be one of the processes before it again, where one lives."""

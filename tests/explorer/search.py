@@ -242,7 +242,7 @@ def _tick_in_vain(world: World, pid: int, after_s: float) -> None:
     moves = partner is not None and partner.runs and watch.progress is not None
     progress_s = max(watch.progress_s, -times.TICK_S) if moves else watch.progress_s
     if not world.state.wanted("master" if process.kind == "slave" else "slave"):
-        watch = replace(watch, beat_s=max(watch.beat_s, -times.TICK_S), missed=0, stopped_seen=0)
+        watch = replace(watch, beat_s=max(watch.beat_s, -times.TICK_S), missed=0, frozen_seen=0)
     world.change(pid, watch=replace(watch, tick_s=before_s, progress_s=progress_s))
 
 
@@ -309,7 +309,7 @@ def is_well(state: State, setup: Setup) -> bool:
     for p in state.processes:
         if p.condition != "ok" or p.stage not in ("serving", "ready") or p.news or p.busy or p.act:
             return False
-        if p.kind != "spare" and (p.watch.phase is not Phase.UP or p.watch.stopped_seen or p.watch.missed):
+        if p.kind != "spare" and (p.watch.phase is not Phase.UP or p.watch.frozen_seen or p.watch.missed):
             return False
         if any(held.row != "unmoved slave" for held in p.rows.held) or p.look_s <= 0:
             return False

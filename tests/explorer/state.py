@@ -202,7 +202,7 @@ def _shift_watch(state: machine.State, by_s: float, cap_s: float, *, sends: bool
         beat_s=past(state.beat_s),
         next_beat_s=max(0.0, rounded(state.next_beat_s - by_s)) if sends else 0.0,
         missed=min(state.missed, machine.UNANSWERED_MISSES) if sends else 0,
-        stopped_seen=min(state.stopped_seen, 2),
+        frozen_seen=min(state.frozen_seen, 2),
         progress=0 if sends and state.progress is not None else None,
         progress_s=past(state.progress_s) if sends else 0.0,
         bell_s=past(state.bell_s) if sends and state.bell_s > state.progress_s else -cap_s,

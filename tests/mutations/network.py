@@ -55,14 +55,14 @@ MUTATIONS = (
     Mutation(
         "a router that did not run expires nobody",
         "snsnode/router/table.py",
-        "    if late or deaf:",
-        "    if deaf:",
+        "    if late or cut_off:",
+        "    if cut_off:",
         "tests/unit/test_router_leases.py",
     ),
     Mutation(
         "silence of all servers is the router's own fault",
         "snsnode/router/table.py",
-        "    if late or deaf:",
+        "    if late or cut_off:",
         "    if late:",
         "tests/unit/test_router_leases.py",
     ),

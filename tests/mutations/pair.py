@@ -41,8 +41,8 @@ MUTATIONS = (
     Mutation(
         "one look at state T is not enough",
         "snsnode/guard/machine.py",
-        "if state.stopped_seen >= 2:",
-        "if state.stopped_seen >= 1:",
+        "if state.frozen_seen >= 2:",
+        "if state.frozen_seen >= 1:",
         "tests/unit/test_pair_verdicts.py",
     ),
     Mutation(

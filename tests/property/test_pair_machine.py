@@ -35,7 +35,7 @@ from snsnode.node.process import Identity
 
 BEATS_AT_ONCE = 2
 
-HANG = {Cause.STOPPED, Cause.HUNG, Cause.UNANSWERED, Cause.WEDGED, Cause.SILENT, Cause.NEVER_READY}
+HANG = {Cause.FROZEN, Cause.HUNG, Cause.UNANSWERED, Cause.WEDGED, Cause.SILENT, Cause.NEVER_READY}
 
 rules_of_slave = st.builds(
     Rules,
@@ -146,7 +146,7 @@ class World:
         assert cause in HANG
         assert self.wanted
         assert process.letter != "t"
-        if cause is not Cause.STOPPED:
+        if cause is not Cause.FROZEN:
             assert self.last_look_s is None or self.now_s - self.last_look_s <= 0.5 + 1e-6  # I3
             assert cause is Cause.NEVER_READY or self.now_s >= before.trusted_from_s
 
@@ -414,7 +414,7 @@ def test_stopped_is_found_within_three_tenths(turns: int, part_s: float) -> None
     stopped_s, partner.letter = world.now_s, "T"
     while not world.verdicts:
         world.turn()
-    assert world.verdicts[0][1] is Cause.STOPPED
+    assert world.verdicts[0][1] is Cause.FROZEN
     assert world.verdicts[0][0] - stopped_s <= 0.3 + 1e-6
 
 

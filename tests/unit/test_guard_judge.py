@@ -233,6 +233,6 @@ def test_patience_rises_with_rank_for_the_shortest_settings_too() -> None:
 
 
 def test_journal_says_it_in_the_partners_own_words() -> None:
-    assert Cause.STOPPED.value == FROZEN
+    assert Cause.FROZEN.value == FROZEN
     assert Cause.SILENT.value == next(row.cause for row in TABLE if row.name == "silent slave")
     assert Cause.NEVER_READY.value == next(row.cause for row in TABLE if row.name == "unready slave")

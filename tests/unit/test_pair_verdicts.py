@@ -43,7 +43,7 @@ def test_a_stopped_partner_is_condemned_within_three_ticks() -> None:
     watcher.letter, watcher.moving = "T", False
     stopped_s = watcher.now_s
     assert watcher.tick() == []
-    assert watcher.tick() == [Clear(P, Cause.STOPPED)]
+    assert watcher.tick() == [Clear(P, Cause.FROZEN)]
     assert watcher.now_s - stopped_s <= 0.3
 
 
@@ -59,7 +59,7 @@ def test_a_listener_condemns_a_stopped_partner_too() -> None:
     watcher = up(MASTER)
     watcher.letter = "T"
     watcher.tick()
-    assert watcher.tick() == [Clear(P, Cause.STOPPED)]
+    assert watcher.tick() == [Clear(P, Cause.FROZEN)]
 
 
 @pytest.mark.parametrize("since_beat_s", [0.0, 0.5, 1.5, 2.4, 2.9])
@@ -134,7 +134,7 @@ def test_partner_that_shows_no_progress_is_condemned_by_its_state() -> None:
     watcher = up()
     watcher.count, watcher.letter = None, "T"
     watcher.tick()
-    assert watcher.tick() == [Clear(P, Cause.STOPPED)]
+    assert watcher.tick() == [Clear(P, Cause.FROZEN)]
 
 
 def test_silent_slave_is_condemned_after_the_silence() -> None:
@@ -253,7 +253,7 @@ def test_a_partner_that_is_stopped_is_found_at_once_after_a_late_tick() -> None:
     watcher = up()
     watcher.letter = "T"
     watcher.tick(after_s=60)
-    assert watcher.tick() == [Clear(P, Cause.STOPPED)]
+    assert watcher.tick() == [Clear(P, Cause.FROZEN)]
 
 
 # --- a debugger --------------------------------------------------------------------------------------------
