@@ -20,7 +20,7 @@ async def open_store(url: str, home: Path) -> Store:
     """Open the store at ``url``; a SQLite path is relative to ``home`` (four slashes: absolute).
 
     Connections are opened and the schema is read. Nothing is written, except that a missing file is made and an
-    old one migrated, before the first write: a warm spare can hold a store open.
+    old one migrated or added to, before the first write: a warm spare can hold a store open.
 
     Raises:
         ConfigError: the URL is not known, or what it names cannot be used before somebody acts.

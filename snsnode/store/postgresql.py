@@ -26,7 +26,7 @@ from snsnode.store import postgresql_writes as writes
 from snsnode.store.postgresql_connect import Connected, Connector, is_shared, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, POOLED, final_error
 from snsnode.store.postgresql_listen import Listener
-from snsnode.store.postgresql_schema import migrate, version
+from snsnode.store.postgresql_schema import awaits_additions, migrate, refuse_newer, version
 from snsnode.store.postgresql_session import COMMAND_S, PATIENCE_S, Session
 from snsnode.store.postgresql_url import parse_url
 from snsnode.store.postgresql_writer import BATCH_MAX, Incarnation, Lane
@@ -188,20 +188,24 @@ async def probe(url: str, home: Path) -> str:
         ConfigError, Unavailable, StoreFailed: as ``PostgresqlStore.open``.
     """
     connector = Connector(parse_url(url, home))
+    what, latest = f"the store {connector.target}", migrations("postgresql")[-1].number
     first = await connector.connect()
     try:
         if await is_shared(connector, first):
             raise ConfigError(f"cannot use the store {connector.target}: {first.host} {POOLED}")
         async with asyncio.timeout(COMMAND_S):
             found = await version(first.connection)
+            refuse_newer(found, what)
+            adds = found == latest and await awaits_additions(first.connection, what)
     except DRIVER_ERRORS as error:
         raise final_error(error, "read") from error
     finally:
         first.connection.terminate()
-    latest = migrations("postgresql")[-1].number
     server = f"{first.host} takes writes, PostgreSQL {first.version // 10_000}.{first.version % 10_000}"
     if found < latest:
         return f"{server}, schema {found}: brought to {latest} at the next start"
+    if adds:
+        return f"{server}, schema {found}: this version's additions are made at the next start"
     return f"{server}, schema {found}{'' if first.fsync else ', with fsync off: a loss of power may lose posts'}"
 
 

@@ -10,6 +10,7 @@ from enum import Enum, auto
 import asyncpg
 
 from snsnode.base.errors import ConfigError, Exhausted, Fenced, InvalidInput, SnsError, StoreFailed, Unavailable
+from snsnode.store.statements import additions
 
 # What the driver raises; the last one where a connection breaks while it is being used.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -109,9 +110,19 @@ def schema_error(error: Exception, what: str) -> SnsError:
             f"{what}: {reason(error)}; make the store's user the owner of the database, or grant it CREATE on the "
             "schema"
         )
+    if sqlstate(error).startswith("53"):
+        return Exhausted(f"{what}: its server takes no more ({reason(error)}); free space there")
     if kind(error) in (Kind.LOST, Kind.AGAIN):
-        return Unavailable(f"{what}: {reason(error)}")
+        return Unavailable(f"{what}: {reason(error)}; try again")
     return StoreFailed(f"{what}: {reason(error)}")
+
+
+def not_the_owner(what: str) -> ConfigError:
+    """Return what opening the store ``what`` raises where this user may not add to a schema that is another's."""
+    return ConfigError(
+        f"cannot open {what}: its schema lacks what this version adds, and only the owner of its tables may add "
+        f"it; as that user run: psql -1 -f {additions('postgresql')}, or make the store's user the owner"
+    )
 
 
 def sqlstate(error: Exception) -> str:

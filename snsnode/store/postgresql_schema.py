@@ -1,4 +1,4 @@
-"""The schema's version and its migrations, under a lock: several servers may start at once.
+"""The schema's version, its migrations and additions, under a lock: several servers may start at once.
 
 Called when the PostgreSQL engine is opened. Each migration is a transaction of its own, and nothing of it is left
 where it fails.
@@ -8,8 +8,8 @@ import logging
 from typing import Any
 
 from snsnode.base.errors import ConfigError
-from snsnode.store.postgresql_errors import DRIVER_ERRORS, schema_error
-from snsnode.store.statements import migrations, statements
+from snsnode.store.postgresql_errors import DRIVER_ERRORS, not_the_owner, schema_error
+from snsnode.store.statements import additions, migrations, statements
 
 _SQL = statements("postgresql")
 _log = logging.getLogger(__name__)
@@ -30,11 +30,12 @@ async def migrate(connection: Any, what: str) -> int:
             found = await _step(connection, what)
     except DRIVER_ERRORS as error:
         raise schema_error(error, f"cannot bring the schema of {what} to version {latest}") from error
-    if found > latest:
-        raise ConfigError(
-            f"cannot open {what}: its schema has version {found}, and this snsnode knows up to {latest}; upgrade "
-            "snsnode on this machine"
-        )
+    refuse_newer(found, what)
+    try:
+        if not await connection.fetchval(_SQL["has_additions"]):
+            await _add(connection, what)
+    except DRIVER_ERRORS as error:
+        raise schema_error(error, f"cannot add to the schema of {what} what this version needs") from error
     return found
 
 
@@ -53,6 +54,33 @@ async def version(connection: Any) -> int:
     return int(await connection.fetchval(_SQL["version"]))
 
 
+def refuse_newer(found: int, what: str) -> None:
+    """Refuse a schema that this version does not know; ``what`` names the store in the message.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    latest = migrations("postgresql")[-1].number
+    if found > latest:
+        raise ConfigError(
+            f"cannot open {what}: its schema has version {found}, and this snsnode knows up to {latest}; upgrade "
+            "snsnode on this machine"
+        )
+
+
+async def awaits_additions(connection: Any, what: str) -> bool:
+    """Tell whether the next open adds to the schema; ``what`` names the store in messages. Nothing is changed.
+
+    Raises:
+        ConfigError: it would have to, and this user may not.
+    """
+    if await connection.fetchval(_SQL["has_additions"]):
+        return False
+    if not await connection.fetchval(_SQL["may_add"]):
+        raise not_the_owner(what)
+    return True
+
+
 async def _step(connection: Any, what: str) -> int:
     """Run the next migration, unless another process has meanwhile; return the version."""
     async with connection.transaction():
@@ -68,3 +96,13 @@ async def _step(connection: Any, what: str) -> int:
         await connection.execute(_SQL["set_version"], step.number)
     _log.info("the schema of %s has version %d now", what, step.number)
     return step.number
+
+
+async def _add(connection: Any, what: str) -> None:
+    """Add what is missing; where another process has meanwhile, this changes nothing of it. The number stays."""
+    async with connection.transaction():
+        await connection.execute(_SQL["lock_schema"])
+        if not await connection.fetchval(_SQL["may_add"]):
+            raise not_the_owner(what)
+        await connection.execute(additions("postgresql").read_text(encoding="utf-8"))
+    _log.info("the schema of %s has this version's additions now", what)

@@ -1,7 +1,7 @@
 """The writes of the PostgreSQL engine: what each is called with, and what its answer means. Pure.
 
 Called by the engine's store and by its writer. The decisions themselves stand in the database's functions
-(``sql/postgresql/000*.sql``), beside the rows. Messages are shown to users as they stand.
+(``sql/postgresql``), beside the rows. Messages are shown to users as they stand.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ class PostRow(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A write that is no post: an element of sns_write's array, and how to read its answer."""
+    """A write that is no post: an element of sns_write_named's array, and how to read its answer."""
 
     row: dict[str, Any]
     read: Callable[[Any], object]
@@ -56,7 +56,7 @@ def login(who: Login, lease_s: float) -> Request:
             raise taken_in_another_case(who.username, answer.removeprefix("like:"))
         return answer == "resumed"
 
-    return Request({"kind": "login-named", **who._asdict(), "lease_ms": int(lease_s * 1000)}, read)
+    return Request({"kind": "login", **who._asdict(), "lease_ms": int(lease_s * 1000)}, read)
 
 
 def renew(logins: Sequence[Login], lease_s: float) -> Request:
@@ -78,14 +78,14 @@ def logout(who: Login) -> Request:
 def follow(username: UserName, followee: UserName, request_id: RequestId) -> Request:
     """As ``Store.follow``."""
     verb = f"cannot follow {shown(followee)}"
-    row = {"kind": "follow-named", "username": username, "followee": followee, "request_id": request_id}
+    row = {"kind": "follow", "username": username, "followee": followee, "request_id": request_id}
     return Request(row, lambda answer: _read(answer, verb, username, followee, request_id))
 
 
 def unfollow(username: UserName, followee: UserName, request_id: RequestId) -> Request:
     """As ``Store.unfollow``."""
     verb = f"cannot unfollow {shown(followee)}"
-    row = {"kind": "unfollow-named", "username": username, "followee": followee, "request_id": request_id}
+    row = {"kind": "unfollow", "username": username, "followee": followee, "request_id": request_id}
     return Request(row, lambda answer: _read(answer, verb, username, followee, request_id))
 
 

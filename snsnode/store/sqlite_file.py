@@ -17,8 +17,8 @@ import apsw
 
 from snsnode.base.errors import ConfigError, Exhausted
 from snsnode.base.ids import shown
-from snsnode.store.sqlite_errors import open_error
-from snsnode.store.statements import migrations
+from snsnode.store.sqlite_errors import open_error, reason
+from snsnode.store.statements import additions, migrations, statements
 
 _log = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ def _prepare(db: apsw.Connection, path: Path) -> None:
     _log_first(db)
     if version < latest:
         _migrate(db, path)
+    elif not _has_additions(db):
+        _add(db, path)
     db.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT_BYTES}")
 
 
@@ -202,12 +204,31 @@ def _migrate(db: apsw.Connection, path: Path) -> None:
         raise
 
 
+def _has_additions(db: apsw.Connection) -> bool:
+    return bool(db.execute(statements("sqlite")["has_additions"]).fetchall())
+
+
+def _add(db: apsw.Connection, path: Path) -> None:
+    """Add what is missing to a schema of the last number; a store that cannot take it now is served without."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(additions("sqlite").read_text(encoding="utf-8"))
+        db.execute("COMMIT")
+    except apsw.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        where = shown(str(path), 200)
+        _log.warning("cannot add an index to %s (%s); going on without, which is slower", where, reason(error))
+
+
 def bring_up_to_date(db: apsw.Connection, version: int) -> None:
-    """Run the migrations above ``version``, inside the caller's transaction."""
+    """Run the migrations above ``version`` and the additions, inside the caller's transaction."""
     for migration in migrations("sqlite"):
         if migration.number > version:
             db.execute(migration.path.read_text(encoding="utf-8"))
             db.execute(f"PRAGMA user_version = {migration.number}")
+    if not _has_additions(db):
+        db.execute(additions("sqlite").read_text(encoding="utf-8"))
 
 
 def checked_version(db: apsw.Connection, path: Path, verb: str = "open") -> int:

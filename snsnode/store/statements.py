@@ -1,4 +1,4 @@
-"""SQL kept in files: an engine's named statements and its numbered migrations.
+"""SQL kept in files: an engine's named statements, its numbered migrations, and the additions to the last of them.
 
 Called by the engines, each with the name of its folder under ``sql``. Never touches a database.
 """
@@ -33,3 +33,8 @@ def migrations(engine: str) -> tuple[Migration, ...]:
     """Return the migrations, lowest number first."""
     found = ((_MIGRATION.fullmatch(path.name), path) for path in (_ROOT / engine).iterdir())
     return tuple(sorted(Migration(int(match[1]), path) for match, path in found if match))
+
+
+def additions(engine: str) -> Path:
+    """Return the file of what is added to the last migration without a new number; it may run again."""
+    return _ROOT / engine / "additions.sql"

@@ -48,6 +48,20 @@ SELECT version FROM sns_schema;
 -- name: set_version
 UPDATE sns_schema SET version = $1;
 
+-- name: has_additions
+-- All that additions.sql makes.
+SELECT
+    to_regclass('users_by_case') IS NOT NULL
+    AND to_regprocedure('sns_named(text)') IS NOT NULL
+    AND to_regprocedure('sns_login_named(text, text, bigint)') IS NOT NULL
+    AND to_regprocedure('sns_follow_named(text, text, text, text)') IS NOT NULL
+    AND to_regprocedure('sns_write_named(text, bigint, jsonb)') IS NOT NULL;
+
+-- name: may_add
+-- An index takes the owner of its table, a function the right to CREATE in the schema.
+SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(current_schema(), 'CREATE')
+FROM pg_class WHERE oid = to_regclass('users');
+
 -- name: claim
 SELECT sns_claim($1, $2);
 
@@ -55,7 +69,7 @@ SELECT sns_claim($1, $2);
 SELECT outcome, post_id, post_ms FROM sns_post($1, $2, $3, $4, $5);
 
 -- name: write
-SELECT sns_write($1, $2, $3);
+SELECT sns_write_named($1, $2, $3);
 
 -- name: users
 SELECT username FROM users WHERE username > $1 ORDER BY username LIMIT $2;

@@ -1,6 +1,10 @@
 -- Every statement of the SQLite engine. A section begins with "-- name: NAME"; the text up to the next one is
 -- one statement.
 
+-- name: has_additions
+-- All that additions.sql makes.
+SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = 'users_by_case';
+
 -- name: stored_epoch
 SELECT epoch FROM servers WHERE vm = :vm;
 
