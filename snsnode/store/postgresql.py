@@ -26,14 +26,12 @@ from snsnode.store import postgresql_writes as writes
 from snsnode.store.postgresql_connect import Connected, Connector, is_shared, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, POOLED, final_error
 from snsnode.store.postgresql_listen import Listener
-from snsnode.store.postgresql_schema import awaits_additions, migrate, refuse_newer, version
+from snsnode.store.postgresql_schema import awaits_additions, migrate_in_time, refuse_newer, version
 from snsnode.store.postgresql_session import COMMAND_S, PATIENCE_S, Session
 from snsnode.store.postgresql_url import parse_url
 from snsnode.store.postgresql_writer import BATCH_MAX, Incarnation, Lane
 from snsnode.store.protocol import TIMELINE_POSTS, History, Login, Page, Post, Posted
 from snsnode.store.statements import migrations, statements
-
-MIGRATE_S = 60.0  # a new schema may build an index over all posts
 
 _SQL = statements("postgresql")
 _log = logging.getLogger(__name__)
@@ -62,11 +60,8 @@ class PostgresqlStore:
         """
         connector = Connector(parse_url(url, home))
         first = await connector.connect()
-        what = f"cannot open the store {connector.target}"
-        overdue = Unavailable(f"{what}: its schema is locked, or its server hangs; try again")
         try:
-            with limited(first.connection, MIGRATE_S, overdue):
-                await migrate(first.connection, f"the store {connector.target}")
+            await migrate_in_time(first.connection, f"the store {connector.target}")
         except BaseException:
             first.connection.terminate()
             raise
@@ -85,8 +80,8 @@ class PostgresqlStore:
                 claimed = await session.run(
                     lambda db: db.fetchval(_SQL["claim"], vm, at_least), time.monotonic() + PATIENCE_S
                 )
-            except DRIVER_ERRORS as error:
-                failure = final_error(error, "write to")
+            except (SnsError, *DRIVER_ERRORS) as error:
+                failure = error if isinstance(error, SnsError) else final_error(error, "write to")
                 full = isinstance(failure, Exhausted)
                 self._posts.unsettled = self._others.unsettled = Exhausted if full else Unavailable
                 raise failure from error
@@ -190,10 +185,11 @@ async def probe(url: str, home: Path) -> str:
     connector = Connector(parse_url(url, home))
     what, latest = f"the store {connector.target}", migrations("postgresql")[-1].number
     first = await connector.connect()
+    overdue = Unavailable(f"cannot read {what}: its server said nothing for {COMMAND_S:g} s; try again")
     try:
         if await is_shared(connector, first):
-            raise ConfigError(f"cannot use the store {connector.target}: {first.host} {POOLED}")
-        async with asyncio.timeout(COMMAND_S):
+            raise ConfigError(f"cannot use {what}: {first.host} {POOLED}")
+        with limited(first.connection, COMMAND_S, overdue):
             found = await version(first.connection)
             refuse_newer(found, what)
             adds = found == latest and await awaits_additions(first.connection, what)

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from snsnode.base import trust
-from snsnode.base.errors import ConfigError, SnsError
+from snsnode.base.errors import ConfigError, SnsError, Unavailable
 from snsnode.store.postgresql_choice import GRACE_S, Answer, choose, none_found
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, connect_error
 from snsnode.store.postgresql_url import Host, Target
@@ -180,8 +180,13 @@ async def is_shared(connector: Connector, first: Connected) -> bool:
     try:
         if second.host != first.host:
             return False
-        async with asyncio.timeout(CONNECT_S):
-            processes = {await each.connection.fetchval(_SQL["process"]) for each in (first, second)}
+        overdue = Unavailable(
+            f"cannot use the store {connector.target}: {first.host} said nothing for {CONNECT_S:g} s"
+        )
+        processes = set()
+        for each in (first, second):
+            with limited(each.connection, CONNECT_S, overdue):
+                processes.add(await each.connection.fetchval(_SQL["process"]))
         return len(processes) == 1
     finally:
         second.connection.terminate()

@@ -65,10 +65,13 @@ class Listener:
                     _log.warning("the store tells of posts again")
                 failing = False
                 await self._stay(lost)
-            except (SnsError, *DRIVER_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - the boundary of the task: it must outlive any fault
                 self._session.drop()
                 if not failing:
-                    _log.warning("the store does not tell of posts, looking each second: %s", error)
+                    expected = isinstance(error, (SnsError, *DRIVER_ERRORS))
+                    _log.warning(
+                        "the store does not tell of posts, looking each second: %s", error, exc_info=not expected
+                    )
                 failing = True
                 await asyncio.sleep(RETRY_S)
 

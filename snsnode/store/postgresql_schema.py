@@ -7,12 +7,26 @@ where it fails.
 import logging
 from typing import Any
 
-from snsnode.base.errors import ConfigError
+from snsnode.base.errors import ConfigError, Unavailable
+from snsnode.store.postgresql_connect import limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, not_the_owner, schema_error
 from snsnode.store.statements import additions, migrations, statements
 
+MIGRATE_S = 60.0  # a new schema may build an index over all posts
+
 _SQL = statements("postgresql")
 _log = logging.getLogger(__name__)
+
+
+async def migrate_in_time(connection: Any, what: str) -> None:
+    """As ``migrate``, which another process or a server that hangs may hold up.
+
+    Raises:
+        Unavailable: for ``MIGRATE_S``; the connection is cut.
+    """
+    overdue = Unavailable(f"cannot open {what}: its schema is locked, or its server hangs; try again")
+    with limited(connection, MIGRATE_S, overdue):
+        await migrate(connection, what)
 
 
 async def migrate(connection: Any, what: str) -> int:

@@ -16,7 +16,7 @@ from snsnode.base.errors import Held, NotAllowed, SnsError, Unavailable
 from snsnode.base.ids import PostId
 from snsnode.store.postgresql_connect import Connector, limited
 from snsnode.store.postgresql_errors import DRIVER_ERRORS, final_error
-from snsnode.store.postgresql_schema import migrate
+from snsnode.store.postgresql_schema import migrate_in_time
 from snsnode.store.postgresql_url import parse_url
 from snsnode.store.statements import statements
 from snsnode.store.transfer import END, TABLES, Contents, Position, Row, Table, position
@@ -59,7 +59,7 @@ class PostgresqlTarget:
         async with self._asked("write to"):
             marked = await self._db.fetchval(_SQL["has_copy"])
         if not marked:
-            await migrate(self._db, f"the store {self._name}")
+            await migrate_in_time(self._db, f"the store {self._name}")
         async with self._asked("write to"), self._db.transaction():
             await self._db.execute(_SQL["lock_schema"])
             here = await self._begin(origin, from_scratch)
@@ -99,9 +99,6 @@ class PostgresqlTarget:
         async with self._asked("write to"):
             if not await self._db.fetchval(_SQL["has_copy"]):
                 return
-            await self._db.execute(
-                "ANALYZE"
-            )  # the planner's first idea of it; where it fails the mark still stands
         async with self._asked("write to"), self._db.transaction():
             last = max(contents.last_post_id, (await self._contents()).last_post_id)
             if last:

@@ -21,8 +21,10 @@ from snsnode.store import sqlite_reads as reads
 from snsnode.store import sqlite_writes as writes
 from snsnode.store.clock import Clock, machine_clock
 from snsnode.store.protocol import TIMELINE_POSTS, History, Login, Page, Post, Posted
+from snsnode.store.sqlite_errors import open_error
 from snsnode.store.sqlite_file import open_reader, open_writer
 from snsnode.store.sqlite_reader import Readers
+from snsnode.store.sqlite_watch import CommitWatch
 from snsnode.store.sqlite_writer import BATCH_MAX, Writer
 
 READERS = 2  # enough to answer a short read while a long one runs; reads share the interpreter's lock anyway
@@ -47,8 +49,8 @@ class SqliteStore:
             Exhausted: no room. The first process to open a file needs 32 KiB even to read.
         """
         # Opening waits for whoever migrates the file at the same time.
-        writer, *readers = await asyncio.to_thread(_connect, path)
-        return cls(Writer(writer, batch_max), Readers(readers), clock or machine_clock())
+        writer, commits, readers = await asyncio.to_thread(_connect, path)
+        return cls(Writer(writer, commits, batch_max), Readers(readers), clock or machine_clock())
 
     async def claim_epoch(self, vm: VmName, at_least: Epoch) -> Epoch:
         """As ``Store.claim_epoch``."""
@@ -130,12 +132,15 @@ class SqliteStore:
             await self._writer.close()
 
 
-def _connect(path: Path) -> list[apsw.Connection]:
-    connections = [open_writer(path)]
+def _connect(path: Path) -> tuple[apsw.Connection, CommitWatch, list[apsw.Connection]]:
+    writer, readers = open_writer(path), []
     try:
-        connections += (open_reader(path) for _ in range(READERS))
-    except BaseException:
-        for db in connections:
+        for _ in range(READERS):
+            readers.append(open_reader(path))
+        return writer, CommitWatch(writer), readers
+    except BaseException as error:
+        for db in (writer, *readers):
             db.close(force=True)
+        if isinstance(error, apsw.Error):  # the first read of a table finds damage that its schema does not show
+            raise open_error(error, path) from error
         raise
-    return connections

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from snsnode.base.errors import ConfigError, Exhausted
+from snsnode.base.errors import ConfigError, Exhausted, SnsError, Unavailable
 from snsnode.base.ids import shown
 from snsnode.store.sqlite_errors import open_error, reason
 from snsnode.store.statements import additions, migrations, statements
@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 APPLICATION_ID = 0x736E7331  # "sns1" in the file's header: what tells our file from another program's
 COPYING_ID = 0x736E7363  # "snsc": a copy that is not finished, which must not be served
 FILE_MODE = 0o600  # SQLite gives the -wal and -shm files the mode of the file itself
+
+# Of this process or machine, for a moment: no fault of the file, and none that somebody must mend.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 
 # How long to wait for another process that holds the write lock. A batch holds it for milliseconds; a process
 # frozen inside one holds it until its partner kills it, which takes the pair about as long as this at worst.
@@ -116,6 +119,8 @@ def _create(path: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Exhausted(f"{what}: its disk is full; free space there") from None
+        if error.errno in _SHORTAGES:
+            raise Unavailable(f"{what}: {error.strerror}; try again") from None
         raise ConfigError(f"{what}: {error.strerror}") from None
 
 
@@ -123,7 +128,7 @@ def _opened(path: Path, flags: int, prepare: Callable[[apsw.Connection], None]) 
     try:
         db = apsw.Connection(str(path), flags=flags)
     except apsw.Error as error:
-        raise open_error(error, path) from error
+        raise _failed(error, path) from error
     try:
         db.set_busy_handler(_patience())
         # A commit is in the log, and the log on the disk, before COMMIT returns.
@@ -134,9 +139,19 @@ def _opened(path: Path, flags: int, prepare: Callable[[apsw.Connection], None]) 
     except BaseException as error:
         db.close(force=True)
         if isinstance(error, apsw.Error):
-            raise open_error(error, path) from error
+            raise _failed(error, path) from error
         raise
     return db
+
+
+def _failed(error: apsw.Error, path: Path) -> SnsError:
+    """Return what opening raises; SQLite does not tell a file that cannot be opened from a want of descriptors."""
+    if isinstance(error, apsw.CantOpenError):
+        try:
+            os.close(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as shortage:
+            return Unavailable(f"cannot open the store {shown(str(path), 200)}: {shortage.strerror}; try again")
+    return open_error(error, path)
 
 
 def _warm(db: apsw.Connection) -> None:

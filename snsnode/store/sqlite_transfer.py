@@ -6,6 +6,7 @@ complete, so that no server takes half a store for a whole one.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar, cast
@@ -39,6 +40,7 @@ class SqliteSource:
     def __init__(self, db: apsw.Connection) -> None:
         """Use ``open``."""
         self._db = db
+        self._in_use = threading.Lock()  # a cancelled step runs on to its end on its thread, and ``close`` waits
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -59,15 +61,22 @@ class SqliteSource:
 
     async def contents(self) -> Contents:
         """As ``Source.contents``."""
-        return await asyncio.to_thread(self._contents)
+        return await self._on_thread(self._contents)
 
     async def rows(self, table: Table, after: Row, limit: int) -> list[Row]:
         """As ``Source.rows``."""
-        return await asyncio.to_thread(self._rows, table, after, limit)
+        return await self._on_thread(lambda: self._rows(table, after, limit))
 
     async def close(self) -> None:
         """As ``Source.close``. What a transaction has not committed is taken back."""
-        await asyncio.to_thread(self._db.close, True)
+        await self._on_thread(lambda: self._db.close(force=True))
+
+    async def _on_thread(self, work: Callable[[], _T]) -> _T:
+        def alone() -> _T:
+            with self._in_use:
+                return work()
+
+        return await asyncio.to_thread(alone)
 
     def _contents(self) -> Contents:
         try:
@@ -105,15 +114,15 @@ class SqliteTarget(SqliteSource):
 
     async def begin(self, origin: str, *, from_scratch: bool) -> Position:
         """As ``Target.begin``."""
-        return await asyncio.to_thread(self._within, lambda: self._begin(origin, from_scratch))
+        return await self._on_thread(lambda: self._within(lambda: self._begin(origin, from_scratch)))
 
     async def add(self, rows: Sequence[Row], here: Position, there: Position) -> None:
         """As ``Target.add``."""
-        await asyncio.to_thread(self._within, lambda: self._add(rows, here, there))
+        await self._on_thread(lambda: self._within(lambda: self._add(rows, here, there)))
 
     async def finish(self, contents: Contents) -> None:
         """As ``Target.finish``."""
-        await asyncio.to_thread(self._within, lambda: self._finish(contents))
+        await self._on_thread(lambda: self._within(lambda: self._finish(contents)))
 
     def _within(self, work: Callable[[], _T]) -> _T:
         """Do ``work`` in one durable transaction."""

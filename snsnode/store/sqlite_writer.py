@@ -38,8 +38,8 @@ class _Signal(Enum):
 class Writer:
     """The one thread that writes, and its bounded queue."""
 
-    def __init__(self, db: apsw.Connection, batch_max: int) -> None:
-        """Take over ``db`` and start the thread; call it from the event loop."""
+    def __init__(self, db: apsw.Connection, commits: CommitWatch, batch_max: int) -> None:
+        """Take over ``db`` and the watch over it, and start the thread; call it from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Operation | _Signal] = SimpleQueue()
         self._closed = False
@@ -53,7 +53,7 @@ class Writer:
         self._incarnation: Incarnation | None = None
         # While a claim has failed, why: what we write then might look like a replaced incarnation's.
         self._unsettled: type[SnsError] | None = None
-        self._commits = CommitWatch(db)
+        self._commits = commits
         self._stopping = False
         self._refusing = False
         # A daemon: a program that forgets to close the store can still end.

@@ -87,6 +87,8 @@ async def test_read_only_database_refuses_writes_as_a_full_disk_does(
     store = await open_postgresql(database)
     with pytest.raises(Exhausted, match="it is read-only"):
         await store.claim_epoch(VM, Epoch(1))
+    with pytest.raises(Exhausted, match="claim of an epoch is not settled"):
+        await store.post(ALICE, RequestId("r"), "text")
     assert [post.text for post in await store.posts_after(PostId(0), 10)] == ["first"]
     postgresql.psql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
     assert await store.claim_epoch(VM, Epoch(1)) == 1

@@ -100,3 +100,26 @@ async def test_posts_on_one_server_appear_on_timelines_open_at_another(
         pushing.cancel()
         await asyncio.wait((pushing,))
     assert seen == [str(n) for n in range(30)]
+
+
+async def test_listener_outlives_a_fault_of_its_own(
+    postgresql: Postgresql,
+    database: str,
+    open_postgresql: OpenPostgresql,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = await open_postgresql(database)
+    listen, tries = store._listener._listen, 0
+
+    async def broken_at_first() -> asyncio.Event:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("broken")
+        return await listen()
+
+    monkeypatch.setattr(store._listener, "_listen", broken_at_first)
+    store.watch(lambda: None)
+    await eventually_async(lambda: postgresql.psql(LISTENERS, database) == "1", SOON_S)
+    assert "looking each second: broken" in caplog.text

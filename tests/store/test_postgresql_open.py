@@ -8,8 +8,12 @@ import pytest
 
 from snsnode.base.errors import ConfigError, Unavailable
 from snsnode.base.ids import ClientId
-from snsnode.store.engines import open_store
+from snsnode.store import postgresql as engine
+from snsnode.store import postgresql_schema
+from snsnode.store.engines import open_postgresql_target, open_store
 from snsnode.store.postgresql import probe
+from snsnode.store.postgresql_connect import Connector
+from snsnode.store.postgresql_url import parse_url
 from snsnode.store.protocol import Login
 from snsnode.store.statements import migrations
 from tests.ports import free_port
@@ -72,6 +76,39 @@ async def test_failed_migration_leaves_nothing(
         )
         == "t"
     )
+
+
+async def test_schema_that_somebody_holds_is_waited_for_within_a_bound(
+    postgresql: Postgresql, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_schema, "MIGRATE_S", 0.3)
+    url = postgresql.url(empty_database)
+    holder = (await Connector(parse_url(url, tmp_path)).connect()).connection
+    # Under another name: a copy would take it for a server.
+    await holder.execute("SET application_name = 'psql'; SELECT pg_advisory_lock(7303, 0)")
+    target = await open_postgresql_target(url, tmp_path)
+    try:
+        for waits in (open_store(url, tmp_path), target.begin("origin", from_scratch=False)):
+            with pytest.raises(Unavailable, match="its schema is locked, or its server hangs; try again"):
+                async with asyncio.timeout(20):
+                    await waits
+    finally:
+        holder.terminate()
+        await target.close()
+
+
+async def test_doctor_does_not_wait_for_a_schema_that_somebody_holds(
+    postgresql: Postgresql, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "COMMAND_S", 0.3)
+    url = postgresql.url(database)
+    holder = (await Connector(parse_url(url, tmp_path)).connect()).connection
+    await holder.execute("BEGIN; LOCK TABLE sns_schema")
+    with pytest.raises(
+        Unavailable, match=r"cannot read the store .*: its server said nothing for 0.3 s; try again"
+    ):
+        await probe(url, tmp_path)
+    holder.terminate()
 
 
 async def test_unfinished_copy_is_refused(postgresql: Postgresql, database: str, tmp_path: Path) -> None:

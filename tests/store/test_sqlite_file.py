@@ -21,6 +21,7 @@ from snsnode.store.sqlite import SqliteStore
 from snsnode.store.sqlite_file import APPLICATION_ID
 from snsnode.store.statements import migrations
 from tests.eventually import eventually
+from tests.shortage import no_descriptors
 from tests.store.conftest import ALICE, OpenSqlite
 
 R1 = RequestId("r1")
@@ -191,6 +192,27 @@ async def test_damaged_file_is_reported(store: SqliteStore, path: Path, open_sql
     path.write_bytes(header + b"\xff" * 8092)
     with pytest.raises(StoreFailed, match=r"cannot open the store .*SQLITE_CORRUPT"):
         await open_sqlite()
+
+
+async def test_damaged_table_is_reported(store: SqliteStore, path: Path, open_sqlite: OpenSqlite) -> None:
+    """Its schema can be read, and the first look at the posts fails."""
+    await store.post(ALICE, R1, "text")
+    await store.close()
+    db = apsw.Connection(str(path))
+    ((page,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'posts'").fetchall()
+    size = int(db.pragma("page_size"))
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((int(str(page)) - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(StoreFailed, match=r"cannot open the store .*SQLITE_CORRUPT"):
+        await open_sqlite()
+
+
+async def test_want_of_descriptors_is_no_fault_of_the_file(store: SqliteStore, path: Path) -> None:
+    for open_it in (sqlite_file.open_writer, sqlite_file.open_reader):
+        with no_descriptors(), pytest.raises(Unavailable, match="Too many open files; try again"):
+            open_it(path)
 
 
 async def test_nothing_is_acknowledged_into_a_file_that_lost_its_name(store: SqliteStore, path: Path) -> None:

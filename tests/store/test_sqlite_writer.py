@@ -10,6 +10,7 @@ import pytest
 
 from snsnode.base.errors import Exhausted, StoreFailed
 from snsnode.store.sqlite_file import open_writer
+from snsnode.store.sqlite_watch import CommitWatch
 from snsnode.store.sqlite_writer import Writer
 
 ADD = "INSERT INTO servers VALUES (?, 1)"
@@ -17,7 +18,8 @@ ADD = "INSERT INTO servers VALUES (?, 1)"
 
 @pytest.fixture
 async def writer(path: Path) -> AsyncIterator[Writer]:
-    writer = Writer(open_writer(path), batch_max=256)
+    db = open_writer(path)
+    writer = Writer(db, CommitWatch(db), batch_max=256)
     yield writer
     await writer.close()
 

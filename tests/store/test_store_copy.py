@@ -1,6 +1,8 @@
 """Moving a store: all of it, checked, once, and on from where a killed copy ended."""
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from snsnode.control.store_copy import Moved, Progress, copy, move
 from snsnode.store import transfer
 from snsnode.store.protocol import Login
 from snsnode.store.sqlite_transfer import SqliteSource, SqliteTarget
-from snsnode.store.transfer import Position, Row
+from snsnode.store.transfer import Position, Row, Table
 from tests.full_disk import small_disk
 from tests.processes import sleeper
 from tests.store.conftest import ALICE, BOB, OpenSqlite
@@ -22,6 +24,7 @@ from tests.store.conftest import ALICE, BOB, OpenSqlite
 VM = VmName("vm2")
 CAROL = UserName("carol")
 POSTS = 25
+STEP_S = 20.0
 CHUNK = 7  # so that a few rows make several chunks
 
 HOLDER = """
@@ -98,6 +101,28 @@ async def test_ids_and_epochs_never_fall(full: Path, tmp_path: Path, open_sqlite
     store = await open_sqlite(tmp_path / "new.db")
     assert (await store.post(ALICE, RequestId("new"), "new")).post_id > POSTS + 1
     assert await store.claim_epoch(VM, Epoch(1)) == 101
+
+
+async def test_copy_that_is_cancelled_in_the_middle_of_a_step_closes_its_store(full: Path) -> None:
+    """The step runs on in its thread, and what closes the connection waits for it."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def held(*_: object) -> bool:
+        reading.set()
+        return go_on.wait(STEP_S)
+
+    source = await SqliteSource.open(full)
+    source._db.create_scalar_function("held", held)
+    step = asyncio.create_task(source.rows(Table("users", ("held()",), ("username",)), (), 1))
+    assert await asyncio.to_thread(reading.wait, STEP_S)
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    closing = asyncio.create_task(source.close())
+    asyncio.get_running_loop().call_soon(go_on.set)
+    await closing
+    with contextlib.closing(apsw.Connection(str(full))) as db:
+        db.execute("BEGIN IMMEDIATE")  # nobody holds it any more
 
 
 class Killed(Exception):
