@@ -177,9 +177,13 @@ class Postgresql:
         where = f"host={self.folder} port={self.port} user={user} dbname={database}"
         return self.run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", where, "-c", sql).strip()
 
+    def make_user(self) -> None:
+        """Make the user "sns"."""
+        self.psql(f"CREATE ROLE sns LOGIN PASSWORD '{PASSWORD}'")
+
     def make_template(self) -> None:
         """Make the user "sns", and a database with the schema of a store, to be copied for each test."""
-        self.psql(f"CREATE ROLE sns LOGIN PASSWORD '{PASSWORD}'")
+        self.make_user()
         self.psql(f"CREATE DATABASE {TEMPLATE} OWNER sns")
 
         async def migrate() -> None:
