@@ -96,10 +96,12 @@ class Cluster:
     def _run(
         self, command: list[str], code: int | None, more: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
+        paths = [each["PYTHONPATH"] for each in (more, self.environment) if "PYTHONPATH" in each]
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | dict(more),
+            # Behind what a test plants: the tree that is under test may be a copy, which only PYTHONPATH names.
+            env=self.environment | dict(more) | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snsnode.base.errors import EXIT_CONFIG
 from tests.chaos.hooks import Hooks
 from tests.cluster import COMMAND_MAX_S, Cluster, running
 from tests.eventually import eventually
@@ -173,3 +174,26 @@ def test_a_supervisord_in_the_foreground_writes_nothing_for_others(cluster: Clus
             assert pid_file.stat().st_mode & 0o022 == 0
         finally:
             by_hand.terminate()
+
+
+def test_neither_supervisord_nor_a_role_runs_in_a_home_that_others_may_write_to(cluster: Cluster) -> None:
+    cluster.stop()
+    folder = cluster.vm_dir("vm1").path
+    planted = folder.parent / "planted"
+    (folder / "local" / "planted.conf").write_text(f"[program:planted]\ncommand = touch {planted}\n")
+    commands = (
+        [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(cluster.conf("vm1"))],
+        [sys.executable, "-P", "-m", "snsnode.router", "vm1"],
+    )
+    cluster.home.chmod(0o777)
+    try:
+        for command, code in zip(commands, (2, EXIT_CONFIG), strict=True):
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=COMMAND_MAX_S, check=False
+            )
+            assert done.returncode == code
+            assert f"others may write to {cluster.home}" in done.stderr
+    finally:
+        cluster.home.chmod(0o700)
+        (folder / "local" / "planted.conf").unlink()
+    assert not planted.exists()

@@ -90,16 +90,21 @@ def test_processes_that_only_look_like_ours_live_on(cluster: Cluster) -> None:
         [sys.executable, str(script)],
         [sys.executable, "-c", SLEEPS, "supervisord"],
         [sys.executable, "-c", SLEEPS, "-m", "snsnode.router", VM],
+        [sys.executable, "-m", "snsnode.router", "of-another-vm"],
     )
+    (folder / "snsnode").mkdir()
+    (folder / "snsnode" / "router.py").write_text(SLEEPS)
     with (
         process(cluster, strangers[0], folder) as one,
         process(cluster, strangers[1], folder) as two,
         process(cluster, strangers[2], folder) as three,
+        process(cluster, strangers[3], folder) as four,
     ):
         (folder / "run").mkdir(exist_ok=True)
         cluster.vm_dir(VM).supervisor_pid.write_text(f"{two.pid}\n")
         cluster.ctl("stop")
-        assert [stranger.poll() for stranger in (one, two, three)] == [None] * 3
+        assert [stranger.poll() for stranger in (one, two, three, four)] == [None] * 4
+    shutil.rmtree(folder / "snsnode")
 
 
 def test_what_may_be_its_supervisord_is_told_and_not_ended(cluster: Cluster) -> None:

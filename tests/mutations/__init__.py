@@ -1,6 +1,6 @@
 """Guards that are taken away, one at a time, to see their tests fail: ``python -m tests.mutations``."""
 
-from tests.mutations import commands, network, pair, store, supervisord
+from tests.mutations import commands, network, pair, store, strangers, supervisord
 
 MUTATIONS = (
     *commands.MUTATIONS,
@@ -8,4 +8,5 @@ MUTATIONS = (
     *supervisord.MUTATIONS,
     *store.MUTATIONS,
     *network.MUTATIONS,
+    *strangers.MUTATIONS,
 )

@@ -187,4 +187,32 @@ MUTATIONS = (
         "        return self.identity is None and not self.taken",
         "tests/unit/test_guard_judge.py",
     ),
+    Mutation(
+        "a partner imports nothing from its folder",
+        "snsnode/pair/spawn.py",
+        '[sys.executable, "-P", "-m"',
+        '[sys.executable, "-m"',
+        "tests/integration/test_start_surroundings.py::test_modules_where_it_is_called_and_where_roles_run_are_not_imported",
+    ),
+    Mutation(
+        "a role that was started deaf takes signals",
+        "snsnode/base/signals.py",
+        "            signal.signal(number, signal.SIG_DFL)\n    unblock()\n",
+        "            pass\n    unblock()\n",
+        "tests/unit/test_base_signals.py::test_process_that_was_started_deaf_takes_signals_again",
+    ),
+    Mutation(
+        "a role begins with no signal blocked",
+        "snsnode/base/signals.py",
+        "    signal.pthread_sigmask(signal.SIG_SETMASK, ())\n",
+        "    pass\n",
+        "tests/unit/test_base_signals.py::test_process_that_was_started_deaf_takes_signals_again",
+    ),
+    Mutation(
+        "a full collection waits while there is much to look at",
+        "snsnode/master/garbage.py",
+        " and gc.get_freeze_count() <= FULL_OBJECTS_MAX:",
+        ":",
+        "tests/unit/test_master_garbage.py::test_a_full_collection_waits_while_there_is_much_to_look_at",
+    ),
 )

@@ -33,3 +33,10 @@ async def test_commands_that_were_not_done_are_remembered(error: SnsError, faile
     assert await conversation.take("FOLLOW bob")
     assert await conversation.take("HELP")
     assert (shown[0], conversation.failed) == (error.message, failed)
+
+
+async def test_what_a_server_says_cannot_steer_the_terminal() -> None:
+    shown: list[str] = []
+    client: Any = Failing(NotFound("there is no \x1b]0;user\x07\x1b[2J 'bob'"))
+    assert await Conversation(client, shown.append).take("FOLLOW bob")
+    assert shown == [r"there is no \x1b]0;user\x07\x1b[2J 'bob'"]

@@ -146,3 +146,24 @@ def test_a_line_written_just_as_another_process_rotates_is_kept(
     writer.say("after")
     writer.handler.close()
     assert path.read_text() == "after\n"
+
+
+def test_one_who_found_it_full_too_late_does_not_rotate_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "master.log"
+    writer = Writer(path)
+    writer.say("x" * BYTES_MAX)
+    lock = fcntl.flock
+
+    def rotated_first(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX:
+            path.rename(tmp_path / "master.log.1")
+            path.write_text("next\n")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", rotated_first)
+    writer.say("after")
+    writer.handler.close()
+    assert path.read_text() == "next\nafter\n"
+    assert not (tmp_path / "master.log.2").exists()

@@ -1,6 +1,8 @@
 """Who else could decide what runs from a home: then nothing in it is read."""
 
+import grp
 import os
+import pwd
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,15 @@ def test_a_home_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.Capt
 def test_a_group_counts_where_somebody_else_is_in_it() -> None:
     assert not trust._is_shared(os.getegid())
     assert trust._is_shared(987_654)  # without a name, and not one of ours
+
+
+@pytest.mark.parametrize(("members", "shared"), [(["daemon"], True), (["root"], False), (["gone"], False)])
+def test_a_group_counts_by_who_is_in_it(members: list[str], shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("staff", "x", gid, members)))
+    known = {"root": 0, "daemon": STRANGER}
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", known[name], 1, "", "/", "")))
+    monkeypatch.setattr(pwd, "getpwall", list)
+    assert trust._is_shared(987_654) is shared
 
 
 def test_what_nobody_else_can_reach_may_have_any_mode(home: Path) -> None:
