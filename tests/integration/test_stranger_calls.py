@@ -191,6 +191,23 @@ async def test_calls_whose_message_never_comes_hold_up_no_one_who_is_in_and_newc
                 await carol.post("hello")
 
 
+async def test_a_call_whose_message_never_comes_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "MESSAGE_S", 0.2)
+    never = asyncio.Event()
+
+    async def nothing() -> AsyncIterator[bytes]:
+        await never.wait()
+        yield b""
+
+    async with server() as target, grpc.aio.insecure_channel(target) as channel:
+        method: Any = channel.stream_unary("/sns.v1.SNSService/Login")
+        call = method(nothing(), timeout=STEP_S)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no message came within" in (caught.value.details() or "")
+
+
 async def test_messages_that_do_not_parse_are_invalid_and_the_log_keeps_its_history(tmp_path: Path) -> None:
     with role_log(tmp_path / "role.log") as log:
         async with server() as target:

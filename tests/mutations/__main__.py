@@ -141,5 +141,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # tests that send it, in a job that a shell has put behind
     with exit_on_signals():  # what it started is ended, too
         sys.exit(main())

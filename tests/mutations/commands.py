@@ -290,4 +290,32 @@ MUTATIONS = (
         "        if False:\n            raise",
         "tests/integration/test_stop_finds.py::test_stop_against_somebody_who_starts_it_ever_anew_is_told_so",
     ),
+    Mutation(
+        "no cell of a status is cut",
+        "snsnode/cli/status_page.py",
+        '        gap = " " * (width - len(cell))\n',
+        '        cell = cell[:10]\n        gap = " " * (width - len(cell))\n',
+        "tests/unit/test_status_page.py::test_nothing_is_cut_whatever_the_width",
+    ),
+    Mutation(
+        "help is no docstring",
+        "snsnode/cli/stop.py",
+        "@click.command(help=HELP)",
+        "@click.command()",
+        "tests/unit/test_cli_options.py::test_help_does_not_come_from_docstrings",
+    ),
+    Mutation(
+        "the script of a bare clone sets up and generates",
+        "bin/launch.sh",
+        'if [ "$2" != client ]; then .venv/bin/snsctl generate >&2; fi\n',
+        "",
+        "tests/integration/test_launch_script.py",
+    ),
+    Mutation(
+        "the script finds its clone from any folder",
+        "bin/launch.sh",
+        'cd "$root"\n',
+        "",
+        "tests/integration/test_launch_script.py",
+    ),
 )

@@ -215,4 +215,11 @@ MUTATIONS = (
         ":",
         "tests/unit/test_master_garbage.py::test_a_full_collection_waits_while_there_is_much_to_look_at",
     ),
+    Mutation(
+        "a disk is waited for in a thread of its own",
+        "snsnode/router/spec.py",
+        "await disk.do(self.read)",
+        "self.read()",
+        "tests/unit/test_router_spec.py",
+    ),
 )

@@ -111,22 +111,28 @@ def test_a_pipe_that_does_not_block_gets_all() -> None:
 def test_a_signal_gives_the_terminal_back(number: signal.Signals) -> None:
     controller, terminal = pty.openpty()
     program = (
-        "import os, resource, time\nfrom snsnode.cli import streams\n"
+        "import os, resource, signal, time\nfrom snsnode.cli import streams\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        # A shell's background jobs ignore them, and so would their children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGQUIT, signal.SIG_DFL)\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"os.dup2({terminal}, 1)\n"
         "with streams.installed() as (out, _), out.alternate_screen() as screen:\n"
         "    screen.show([[('hello', 'bold')]])\n"
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], pass_fds=(terminal,), stderr=subprocess.DEVNULL, env={"TERM": "xterm"}
+        [sys.executable, "-c", program],
+        pass_fds=(terminal,),
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TERM": "xterm"},
     )
     os.close(terminal)
     shown = b""
     while b"hello" not in shown:
         shown += os.read(controller, 1000)
     process.send_signal(number)
-    process.wait(STEP_S)
+    process.wait(STEP_S * 3)
     while b"\x1b[?1049l" not in shown:  # an OSError where the terminal was left as it was
         shown += os.read(controller, 1000)
     os.close(controller)
