@@ -318,4 +318,11 @@ MUTATIONS = (
         "",
         "tests/integration/test_launch_script.py",
     ),
+    Mutation(
+        "a name that nobody can look up is on no other machine",
+        "snsnode/control/local.py",
+        "    return is_found(address) and not is_local(address)\n",
+        "    return not is_local(address)\n",
+        "tests/integration/test_start_surroundings.py::test_silent_name_service_holds_nobody_up_whose_address_is_known",
+    ),
 )

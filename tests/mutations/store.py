@@ -135,11 +135,4 @@ MUTATIONS = (
         "        except ZeroDivisionError:  # noqa: BLE001 - raised, it would",
         "tests/store/test_store_close.py::test_postgresql_connection_that_fails_to_close_keeps_no_other_open",
     ),
-    Mutation(
-        "a statement that never ends keeps no store open",
-        "snsnode/store/sqlite_file.py",
-        "    except Exception:  # noqa: BLE001 - the boundary of the thread",
-        "    except ZeroDivisionError:  # noqa: BLE001 - the boundary of the thread",
-        "tests/store/test_store_close.py::test_sqlite_with_a_statement_that_never_ends_closes_all_the_same",
-    ),
 )
