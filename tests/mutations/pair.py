@@ -150,7 +150,7 @@ MUTATIONS = (
         "    if memory.looked_s is not None and now_s - memory.looked_s > late_s(me, view, settings):\n"
         "        memory = Memory()\n",
         "",
-        "tests/unit/test_master_spare.py",
+        "tests/unit/test_guard_judge.py::test_what_was_seen_before_the_observer_was_away_is_no_evidence",
     ),
     Mutation(
         "a slave whose counter stands still is ended where nobody else does it",
@@ -224,9 +224,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a master records its epoch in the thread for the disk",
-        "snsnode/master/run.py",
-        "            await disk.do(partial(epochs.record, self._vm_dir, epoch))",
-        "            epochs.record(self._vm_dir, epoch)",
+        "snsnode/master/incarnation.py",
+        "            await disk.do(partial(epochs.record, self._vm_dir, found.epoch))",
+        "            epochs.record(self._vm_dir, found.epoch)",
         "tests/unit/test_pair_disk.py::test_a_master_turns_while_its_epoch_is_recorded",
     ),
     Mutation(
