@@ -176,8 +176,9 @@ async def test_a_role_turns_while_it_reads_its_configuration(vm: VmDir, monkeypa
 
 
 async def test_a_master_turns_while_its_epoch_is_recorded(vm: VmDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    hang = Hang()
-    monkeypatch.setattr(epochs, "record", hang)
+    hangs = [Hang(), Hang()]  # before the store's claim, and after it
+    calls = iter(hangs)
+    monkeypatch.setattr(epochs, "record", lambda *_: next(calls)())
 
     class FakeStore:
         async def claim_epoch(self, vm: str, at_least: Epoch) -> Epoch:
@@ -186,5 +187,6 @@ async def test_a_master_turns_while_its_epoch_is_recorded(vm: VmDir, monkeypatch
     owner = Incarnations(vm, CONFIG, RoleLock(vm, "master"), cast(Store, FakeStore()))
     async with asyncio.TaskGroup() as group:
         group.create_task(owner.rise_above(Epoch(6)))
-        await assert_turns_meanwhile(hang)
+        for hang in hangs:
+            await assert_turns_meanwhile(hang)
     assert owner.now == Incarnation(Epoch(7), claimed=True)
