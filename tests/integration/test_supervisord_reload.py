@@ -169,9 +169,11 @@ def test_foreground_from_another_folder_reloads(somebody: Somebody) -> None:
 
 
 def test_start_folder_that_is_gone_does_not_keep_supervisord_from_its_next_life(somebody: Somebody) -> None:
-    gone = somebody.folder / "gone"
-    gone.mkdir()
-    assert somebody.run("cd gone && supervisord -c ../supervisord.conf")[0] == 0
+    gone = (
+        somebody.folder / "so" / "gone"
+    )  # deeper than where it works: the relative path leads nowhere from there
+    gone.mkdir(parents=True)
+    assert somebody.run("cd so/gone && supervisord -c ../../supervisord.conf")[0] == 0
     somebody.shows(f"{CTL} status ticker", "RUNNING")
     gone.rmdir()
     lives = _lives(somebody)

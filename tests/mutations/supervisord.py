@@ -43,14 +43,14 @@ MUTATIONS = (
         "snsnode/supervisord/lives.py",
         "        channel.close()\n",
         "        pass\n",
-        "tests/integration/test_supervisord_reload.py",
+        "tests/unit/test_supervisor_lives.py",
     ),
     Mutation(
         "relative paths mean the same after a reload",
         "snsnode/supervisord/lives.py",
         "        sys.argv[1:] = arguments\n",
         "",
-        "tests/integration/test_supervisord_reload.py",
+        "tests/integration/test_supervisord_reload.py::test_start_folder_that_is_gone_does_not_keep_supervisord_from_its_next_life",
     ),
     Mutation(
         "a stop ends whoever appeared beside the program's process",
