@@ -185,6 +185,8 @@ def test_end_of_an_adopted_program_is_told_with_its_code(somebody: Somebody, cod
 
 @pytest.mark.parametrize("name", ["web", "ticker"])  # its own child, and an adopted daemon
 def test_second_process_is_followed_and_a_stop_ends_both(somebody: Somebody, name: str) -> None:
+    log = somebody.folder / "supervisord.log"
+    log_before = len(log.read_text())
     first = _started(somebody, name)
     if name == "web":
         somebody.shows(f"{CTL} signal USR2 web", "web: signalled")
@@ -195,6 +197,7 @@ def test_second_process_is_followed_and_a_stop_ends_both(somebody: Somebody, nam
     somebody.shows(f"{CTL} stop {name}", f"{name}: stopped")
     assert not is_alive(first) and not is_alive(second)
     assert _states(somebody, name, "STOPPED") == ["STARTING", "RUNNING", "STOPPING", "STOPPED"]
+    assert "SIGKILL" not in log.read_text()[log_before:]  # each was asked to end, and did
 
 
 def test_first_process_ends_and_the_second_goes_on(somebody: Somebody) -> None:

@@ -57,7 +57,7 @@ MUTATIONS = (
         "snsnode/supervisord/following.py",
         "        for one in self._beside:\n            self._send_to(one, sig)\n",
         "",
-        "tests/integration/test_supervisord_following.py",
+        "tests/integration/test_supervisord_following.py::test_second_process_is_followed_and_a_stop_ends_both",
     ),
     Mutation(
         "the end of an adopted process is expected by its exit code",
