@@ -1,18 +1,21 @@
-"""What the roles of a VM have logged since a command began: why something does not come up.
+"""What the roles of a VM have told since a command began: why something does not come up.
 
-Called by ``start``. A role writes its last ERROR before it ends, or a CRITICAL where no restart can help;
-supervisord knows only that it ended.
+Called by ``start``. Before a role ends it writes its last ERROR into its log, for people, and ``Failed`` into the
+journal, with its exit code; supervisord knows only that it ended.
 """
 
 import re
 from pathlib import Path
 
 from snsnode.base import reading
+from snsnode.base.errors import EXIT_CONFIG
 from snsnode.node.config import RoleName
 from snsnode.node.paths import VmDir
+from snsnode.observe import journal
+from snsnode.observe.events import Failed
 
 TAIL_BYTES_MAX = 256 * 1024
-_LEVEL = re.compile(r"\S+ (ERROR|CRITICAL) ")
+_LEVEL = re.compile(r"\S+ ERROR ")
 
 
 class Logs:
@@ -21,6 +24,7 @@ class Logs:
     def __init__(self, vm_dir: VmDir) -> None:
         self._vm_dir = vm_dir
         self._began = {role: _size(vm_dir.log(role)) for role in ("router", "slave", "master")}
+        self._told = journal.size(vm_dir.journal)
 
     def cause(self, role: RoleName) -> str:
         """Say why ``role`` does not come up. A slave is up when its master serves, whose words come first."""
@@ -34,8 +38,13 @@ class Logs:
         return f"see {' and '.join(str(self._vm_dir.log(each)) for each in roles)}"
 
     def is_hopeless(self, role: RoleName) -> bool:
-        """Tell whether the last error of ``role`` is one that no restart mends: it ended with exit code 78."""
-        return " CRITICAL " in self._last_error(role)
+        """Tell whether ``role`` failed last for what no restart mends: with exit code 78."""
+        try:
+            entries = journal.written_since(self._vm_dir.journal, self._told)
+        except OSError:
+            return False
+        failed = [entry.what for entry in entries if entry.role == role and isinstance(entry.what, Failed)]
+        return bool(failed) and failed[-1].exit_code == EXIT_CONFIG
 
     def _last_error(self, role: RoleName) -> str:
         log = self._vm_dir.log(role)

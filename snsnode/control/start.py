@@ -15,6 +15,7 @@ from snsnode.control.local import SUPERVISORD_CONF, LocalVm
 from snsnode.control.logs import Logs
 from snsnode.control.serving import serves
 from snsnode.control.stop import end_silent_supervisord
+from snsnode.control.supervisords import supervisords_of
 from snsnode.node import intent
 from snsnode.node.config import RoleName
 from snsnode.node.lock import is_locked, live_holder
@@ -65,7 +66,7 @@ def start_supervisord(vm: LocalVm, roles: Sequence[RoleName] = ()) -> bool:
         ) from None
     if done.returncode:
         said = _said(done.stdout)
-        if "already listening" in said:
+        if supervisords_of(vm.dir.path):
             with contextlib.suppress(Unavailable):  # somebody else is starting it at the same moment
                 _wait(supervisor.is_running, RIVAL_WITHIN_S, lambda: said)
                 return False

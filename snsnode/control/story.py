@@ -90,6 +90,12 @@ def _text(entries: Sequence[Entry], index: int) -> str:
             wait = _duration(wait_ms)
             known = f"the next start waits {wait} ('snsctl doctor' may tell why)"
             return f"DEGRADED: the {partner} fails too often; {known}"
+        case events.Failed(cause=cause, exit_code=code):
+            return (
+                _TOLD_ELSEWHERE
+                if _end(entries, index, entry.role)
+                else f"{_self(entry)} failed: {cause}{_how(code)}"
+            )
         case events.Serving(epoch=epoch):
             return _serving(entries, index, epoch)
         case events.SlaveStarted():
@@ -149,6 +155,8 @@ def _down(entries: Sequence[Entry], index: int, down: events.Down) -> str:
         asked = _near(entries, index, events.Draining, pid=down.partner_pid)
         symptom = f"ended as a signal asked it to{_moved(asked)}" if asked else symptom
         symptom += _how(down.exit_code)
+        failed = _near(entries, index, events.Failed, pid=down.partner_pid)
+        symptom += f" ({failed.cause})" if failed else ""
     return f"{down.of} (process {down.partner_pid}) {symptom}; {_sequel(entries, index, down.of)}"
 
 

@@ -133,6 +133,16 @@ class SlaveEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The process could not go on, and ended by itself."""
+
+    WORD = "failed"
+
+    cause: Annotated[str, "what stood in the way, in words"]
+    exit_code: Annotated[int, "78 where no restart helps before somebody acts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving(Event):
     """The master answers clients."""
 
@@ -253,7 +263,7 @@ class Resumed(Event):
 ALL: tuple[type[Event], ...] = (
     Down, Stopped, Up, LaunchFailed, Degraded,
     RouterStarted, RouterEnded, SlaveStarted, SlaveEnded, Serving, Draining, Moved, Drained, Undrained, Outgrown,
-    SetAside, Rescue, SlaveLaunch, FirstLaunch, Paused, Resumed,
+    Failed, SetAside, Rescue, SlaveLaunch, FirstLaunch, Paused, Resumed,
 )  # fmt: skip
 
 ROLES: tuple[Role, ...] = get_args(Role)

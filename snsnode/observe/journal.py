@@ -138,9 +138,30 @@ def history(path: Path) -> History:
     return History(tuple(entries), skipped)
 
 
-def _lines(file: Path) -> list[bytes]:
+def size(path: Path) -> int:
+    """Return how many bytes the journal at ``path`` has now, to ask ``written_since`` later."""
     try:
-        content = reading.read_tail(file, READ_BYTES_MAX)
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def written_since(path: Path, began: int) -> tuple[Entry, ...]:
+    """Return what was written since the journal had ``began`` bytes; where it was renamed since, what the new has.
+
+    Raises:
+        OSError: the file may not be read.
+    """
+    found = []
+    for line in _lines(path, began if size(path) >= began else 0):
+        with contextlib.suppress(reading.Damaged):
+            found.append(_entry(line))
+    return tuple(found)
+
+
+def _lines(file: Path, since: int = 0) -> list[bytes]:
+    try:
+        content = reading.read_tail(file, READ_BYTES_MAX, since=since)
     except FileNotFoundError:
         return []
     except reading.Damaged:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snsnode.base import aside, trust
-from snsnode.base.errors import EXIT_CONFIG, EXIT_NOT_SO, ConfigError, Held, SnsError
+from snsnode.base.errors import EXIT_NOT_SO, ConfigError, Held, SnsError
 from snsnode.base.signals import start_clean
 from snsnode.node import config as node_config
 from snsnode.node import intent
@@ -22,6 +22,7 @@ from snsnode.node.config import ROLES, NodeConfig, RoleName
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.observe import logs
+from snsnode.observe.events import Failed
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
 
@@ -54,6 +55,7 @@ def main(role: RoleName, vm: str, run: Run) -> int:
     """
     start_clean()
     vm_dir = VmDir(Path.cwd())
+    journal: Journal | None = None  # until the folder is known to be ours
     try:
         trust.check_vm(vm_dir.path)
         trust.check_logs(vm_dir.path)
@@ -61,7 +63,8 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         if config.vm != vm:
             raise ConfigError(f"cannot run {vm} in {vm_dir.path}: its node.json is of {config.vm}")
         config.endpoint("router" if role == "router" else "master")
-        aside.listeners.append(Journal(vm_dir.journal, vm, role).note_damage)
+        journal = Journal(vm_dir.journal, vm, role)
+        aside.listeners.append(journal.note_damage)
         vm_dir.make()
         logs.to_file(vm_dir.log(role), role, vm)
         _take_all_descriptors()
@@ -70,15 +73,21 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         finally:
             disk.flush()
     except SnsError as error:
-        # CRITICAL: no restart mends it, and who waits for us need not wait on (control.logs).
-        log.log(logging.CRITICAL if error.exit_code == EXIT_CONFIG else logging.ERROR, "%s", error.message)
+        log.error("%s", error.message)
+        _tell_end(journal, error.message, error.exit_code)
         print(f"{role} {vm}: {error.message}", file=sys.stderr, flush=True)  # noqa: T201
         return error.exit_code
     except OSError as error:  # a full disk, no more descriptors: the partner tries again, ever more slowly
         log.error("cannot go on: %s", error, exc_info=error.errno not in _USED_UP)
+        _tell_end(journal, f"cannot go on: {error}", EXIT_NOT_SO)
         print(f"{role} {vm}: cannot go on: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_NOT_SO
     return 0
+
+
+def _tell_end(journal: Journal | None, cause: str, exit_code: int) -> None:
+    if journal is not None:
+        journal.write(Failed(cause=cause, exit_code=exit_code))
 
 
 def _take_all_descriptors() -> None:

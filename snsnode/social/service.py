@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from snsnode.base.errors import Exhausted, Full, NotFound, SnsError, Unavailable
+from snsnode.base.errors import Exhausted, Full, SnsError, Unavailable
 from snsnode.base.ids import RequestId, UserName, parse_request_id, parse_text, parse_username, shown
 from snsnode.rpc import social_pb2, social_pb2_grpc
 from snsnode.social import replies as reply
@@ -20,7 +20,7 @@ from snsnode.social.fence import Fence
 from snsnode.social.hub import Hub
 from snsnode.social.sessions import LEASE_S, ClientSession, Sessions, Stream, keep_leases
 from snsnode.social.timeline import Timeline
-from snsnode.store.protocol import Posted, Store
+from snsnode.store.protocol import NoWriter, Posted, Store
 from snsnode.transport.admission import address_of
 
 ADMITTING_MAX = 2048  # logins and logouts in flight: half of what may wait for the store
@@ -190,9 +190,7 @@ class SocialService(social_pb2_grpc.SNSServiceServicer):
         try:
             with self._fence.watched():
                 yield
-        except NotFound as error:
-            if not error.message.endswith(f"there is no user {shown(username)}"):
-                raise
+        except NoWriter:
             raise Exhausted(
                 f"cannot write as {shown(username)}: this new user could not be recorded, for the store's disk "
                 "takes no more; free space there"

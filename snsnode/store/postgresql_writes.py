@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from snsnode.base.errors import AlreadyDone, InvalidInput, NotAllowed, NotFound, SnsError
 from snsnode.base.ids import PostId, RequestId, UserName, shown
 from snsnode.store.names import ambiguous, taken_in_another_case
-from snsnode.store.protocol import Login, Posted
+from snsnode.store.protocol import Login, NoWriter, Posted
 
 
 class PostRow(NamedTuple):
@@ -93,7 +93,7 @@ def posted(row: PostRow, outcome: str, post_id: int, posted_at_ms: int) -> Poste
     """Return the acknowledgement.
 
     Raises:
-        NotFound, AlreadyDone: as ``Store.post``.
+        NoWriter, AlreadyDone: as ``Store.post``.
     """
     if outcome != "posted":
         raise _refusal(outcome, "cannot post", row.username, row.username, row.request_id)
@@ -107,7 +107,7 @@ def _read(answer: str, verb: str, username: UserName, followee: UserName, reques
 
 def _refusal(answer: str, verb: str, username: UserName, followee: UserName, request_id: RequestId) -> SnsError:
     if answer == "no-user":
-        return NotFound(f"{verb}: there is no user {shown(username)}")
+        return NoWriter(f"{verb}: there is no user {shown(username)}")
     if answer == "no-followee":
         return NotFound(f"{verb}: there is no user {shown(followee)}")
     if answer == "self":

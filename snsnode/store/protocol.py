@@ -23,9 +23,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from snsnode.base.errors import NotFound
 from snsnode.base.ids import ClientId, Epoch, PostId, RequestId, UserName, VmName
 
 TIMELINE_POSTS = 20  # what entering a timeline shows at most
+
+
+class NoWriter(NotFound):
+    """The user who writes is not in the store: its login could not record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,8 @@ class Store(Protocol):
 
         Raises:
             NotAllowed: they are the same user.
-            NotFound: there is no user ``followee``, or no ``username``.
+            NotFound: there is no user ``followee``.
+            NoWriter: there is no user ``username``.
             AlreadyDone: followed already, or the request id was used for something else.
         """
 
@@ -128,7 +134,7 @@ class Store(Protocol):
         """Store a post, once for each ``request_id`` of ``username``, for ever.
 
         Raises:
-            NotFound: there is no user ``username``.
+            NoWriter: there is no user ``username``.
             AlreadyDone: the request id was used for something else.
         """
 

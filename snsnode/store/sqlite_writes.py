@@ -13,7 +13,7 @@ from snsnode.base.errors import AlreadyDone, NotAllowed, NotFound
 from snsnode.base.ids import Epoch, PostId, RequestId, UserName, VmName, shown
 from snsnode.store.clock import Clock
 from snsnode.store.names import ambiguous, taken_in_another_case
-from snsnode.store.protocol import Login, Posted
+from snsnode.store.protocol import Login, NoWriter, Posted
 from snsnode.store.statements import statements
 
 _SQL = statements("sqlite")
@@ -75,7 +75,7 @@ def follow(
     if _is_replay(db, verb, username, request_id, ("follow", followee)):
         return
     _require_user(db, verb, followee)
-    _require_user(db, verb, username)
+    _require_writer(db, verb, username)
     if not db.execute(_SQL["add_follow"], {"username": username, "followee": followee}).fetchall():
         raise AlreadyDone(f"{verb}: you follow this user already")
     _remember(db, clock, username, request_id, ("follow", followee))
@@ -104,7 +104,7 @@ def post(db: apsw.Connection, clock: Clock, username: UserName, request_id: Requ
     for post_id, posted_at_ms, first_text in db.execute(_SQL["post_of_request"], request).fetchall():
         if first_text == text:
             return Posted(PostId(cast(int, post_id)), cast(int, posted_at_ms))
-    _require_user(db, "cannot post", username)
+    _require_writer(db, "cannot post", username)
     raise _reused("cannot post", request_id)
 
 
@@ -131,6 +131,11 @@ def _found(db: apsw.Connection, verb: str, username: UserName) -> UserName:
 def _require_user(db: apsw.Connection, verb: str, username: UserName) -> None:
     if not db.execute(_SQL["user_exists"], {"username": username}).fetchall():
         raise NotFound(f"{verb}: there is no user {shown(username)}")
+
+
+def _require_writer(db: apsw.Connection, verb: str, username: UserName) -> None:
+    if not db.execute(_SQL["user_exists"], {"username": username}).fetchall():
+        raise NoWriter(f"{verb}: there is no user {shown(username)}")
 
 
 def _is_replay(

@@ -4,7 +4,7 @@ import pytest
 
 from snsnode.base.errors import AlreadyDone, NotAllowed, NotFound
 from snsnode.base.ids import PostId, RequestId, UserName
-from snsnode.store.protocol import Post, Store
+from snsnode.store.protocol import NoWriter, Post, Store
 
 People = tuple[UserName, UserName, UserName]
 R1, R2, R3 = RequestId("r1"), RequestId("r2"), RequestId("r3")
@@ -26,7 +26,7 @@ async def test_following_oneself_is_refused(store: Store, people: People) -> Non
 async def test_following_an_unknown_user_is_refused(store: Store, people: People) -> None:
     with pytest.raises(NotFound, match="cannot follow 'nobody': there is no user 'nobody'"):
         await store.follow(people[0], UserName("nobody"), R1)
-    with pytest.raises(NotFound, match="there is no user 'nobody'"):
+    with pytest.raises(NoWriter, match="there is no user 'nobody'"):
         await store.follow(UserName("nobody"), people[0], R1)
 
 

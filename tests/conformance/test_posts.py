@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from snsnode.base.errors import AlreadyDone, InvalidInput, NotFound, Unavailable
+from snsnode.base.errors import AlreadyDone, InvalidInput, Unavailable
 from snsnode.base.ids import ClientId, PostId, RequestId, UserName
-from snsnode.store.protocol import Login, Posted, Store
+from snsnode.store.protocol import Login, NoWriter, Posted, Store
 from tests.conformance.conftest import OpenStore
 
 People = tuple[UserName, UserName, UserName]
@@ -64,7 +64,7 @@ async def test_request_id_with_another_text_is_refused(store: Store, people: Peo
 
 
 async def test_post_of_an_unknown_user_is_refused(store: Store) -> None:
-    with pytest.raises(NotFound, match="cannot post: there is no user 'nobody'"):
+    with pytest.raises(NoWriter, match="cannot post: there is no user 'nobody'"):
         await store.post(UserName("nobody"), R1, "text")
 
 
@@ -83,7 +83,7 @@ async def test_bad_rows_fail_alone_in_their_batch(store: Store, people: People) 
     assert [type(answer) for answer in answers] == [
         Posted,
         InvalidInput,
-        NotFound,
+        NoWriter,
         type(None),
         AlreadyDone,
         Posted,

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from snsnode.node.config import RoleName
+from snsnode.observe.events import Failed
+from snsnode.observe.journal import read
 from tests.cluster import Cluster, running
 
 pytestmark = pytest.mark.integration
@@ -69,20 +71,17 @@ ENDINGS = [
     (
         "OSError(28, 'No space left on device', 'state/epoch')",
         1,
-        "ERROR",
         "cannot go on: [Errno 28] No space left",
         False,
     ),
-    ("OSError(5, 'Input/output error')", 1, "ERROR", "cannot go on: [Errno 5]", True),
-    ("Unavailable('cannot do it now')", 1, "ERROR", "cannot do it now", False),
-    ("ConfigError('cannot do it ever')", 78, "CRITICAL", "cannot do it ever", False),
+    ("OSError(5, 'Input/output error')", 1, "cannot go on: [Errno 5]", True),
+    ("Unavailable('cannot do it now')", 1, "cannot do it now", False),
+    ("ConfigError('cannot do it ever')", 78, "cannot do it ever", False),
 ]
 
 
-@pytest.mark.parametrize(("error", "code", "level", "message", "traced"), ENDINGS)
-def test_role_logs_why_it_ended(
-    cluster: Cluster, error: str, code: int, level: str, message: str, traced: bool
-) -> None:
+@pytest.mark.parametrize(("error", "code", "message", "traced"), ENDINGS)
+def test_role_logs_why_it_ended(cluster: Cluster, error: str, code: int, message: str, traced: bool) -> None:
     script = textwrap.dedent(
         f"""
         import sys
@@ -96,6 +95,7 @@ def test_role_logs_why_it_ended(
         """
     )
     where = cluster.vm_dir("vm2")
+    told = len(read(where.journal))
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=where.path, stderr=subprocess.PIPE, text=True, timeout=30
     )
@@ -103,5 +103,8 @@ def test_role_logs_why_it_ended(
     (line,) = done.stderr.splitlines()
     assert message in line
     log = where.log("master").read_text()
-    assert re.match(rf"\S+ {level} master vm2 \[\d+\] {re.escape(message)}", log)
+    assert re.match(rf"\S+ ERROR master vm2 \[\d+\] {re.escape(message)}", log)
     assert ("Traceback" in log) is traced
+    [failed] = [entry.what for entry in read(where.journal)[told:]]
+    assert isinstance(failed, Failed)
+    assert (failed.exit_code, failed.cause[:9]) == (code, message[:9])

@@ -70,6 +70,15 @@ def test_degraded_and_failed_launches_stand_on_their_own() -> None:
     ]
 
 
+def test_failure_is_told_with_the_end_that_it_was() -> None:
+    failed = entry(0.9, "master", "failed", pid=20, cause="cannot listen on 127.0.0.1:3020", exit_code=78)
+    down = entry(1, "slave", "master-down", pid=10, cause="died", partner_pid=20, exit_code=78)
+    assert told(failed, down) == [
+        "master (process 20) died, exit code 78 (cannot listen on 127.0.0.1:3020); it is not back yet"
+    ]
+    assert told(failed) == ["master (process 20) failed: cannot listen on 127.0.0.1:3020, exit code 78"]
+
+
 def test_rescue_by_the_spare_includes_its_serving() -> None:
     assert told(
         entry(1, "spare", "rescue", pid=30, cause="master and slave died", wait_ms=0, restarts=0),
