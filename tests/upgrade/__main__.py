@@ -37,7 +37,8 @@ def main() -> int:
     """Build both versions, play the scenarios and print what came of them."""
     options = _options()
     if not has(options.revision):
-        print(f"cannot build {options.revision}: this clone has no such commit; fetch it (git fetch --unshallow)")
+        text = f"cannot build {options.revision}: this clone has no such commit; fetch it (git fetch --unshallow)"
+        print(text, file=sys.stderr)
         return 2
     failed = 0
     with exit_on_signals(), tempfile.TemporaryDirectory(prefix="sns-versions-") as name:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.chaos import history
 from tests.eventually import eventually
-from tests.upgrade.versions import Version
+from tests.upgrade.versions import Version, environment
 
 CALLER = Path(__file__).with_name("caller.py")
 STEP_S = 60.0
@@ -23,7 +23,7 @@ class Caller:
         self.heard: list[dict[str, Any]] = []
         self._process = subprocess.Popen(
             [str(version.folder / "bin" / "python"), "-P", str(CALLER), *arguments],
-            cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd="/", env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listening = threading.Thread(target=self._listen, name="caller")
         self._listening.start()

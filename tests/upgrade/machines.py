@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from snsnode.node.lock import live_holder
 from snsnode.node.paths import VmDir
 from tests.cluster import Cluster
 from tests.eventually import eventually
-from tests.upgrade.versions import Version
+from tests.upgrade.versions import Version, environment
 
 KEEPALIVE = "{interval: 0.5s, timeout: 0.4s, silence: 2s}"
 WELL_WITHIN_S = 30.0
@@ -22,6 +23,10 @@ WELL_WITHIN_S = 30.0
 
 class Machines(Cluster):
     """As ``Cluster``, and ``on`` runs the installed ``snsctl`` of one machine."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.environment = environment()
 
     def python(self, vm: str) -> Path:
         """Return the interpreter of the installation on ``vm``."""

@@ -5,6 +5,7 @@ A version is built from git or from this working tree. Its own packages are inst
 """
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = "eeddde69923f2e2cddf104746b3491333bdc0970"  # version 0.1.0
-BUILD_WITHIN_S = 300.0
+BUILD_WITHIN_S = 600.0  # pip downloads some 40 MB
 _NEEDED = ("snsnode", "proto", "supervisord.conf.tmpl", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which a version's Python finds that version alone."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("SNS_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ def has(revision: str) -> bool:
 
 def build(revision: str | None, folder: Path, *, shared: bool) -> Version:
     """Make the version of ``revision`` (None: of this working tree) in the new ``folder``."""
-    source, environment = folder / "source", folder / "venv"
+    source, venv = folder / "source", folder / "venv"
     source.mkdir(parents=True)
     if revision is None:
         for name in _NEEDED:
@@ -52,17 +58,17 @@ def build(revision: str | None, folder: Path, *, shared: bool) -> Version:
     number = re.search(r'__version__ = "(.+)"', (source / "snsnode" / "__init__.py").read_text())
     assert number is not None
     if shared:
-        _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
-        packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+        _run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+        packages = venv / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
         _copy(source / "snsnode", packages / "snsnode")
         # The path alone: a .pth file there is not read, so that this working tree is not found by it.
         (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        _run(str(environment / "bin" / "python"), "-m", "compileall", "-qq", str(packages / "snsnode"))
+        _run(str(venv / "bin" / "python"), "-m", "compileall", "-qq", str(packages / "snsnode"))
     else:
-        _run(sys.executable, "-m", "venv", str(environment))
+        _run(sys.executable, "-m", "venv", str(venv))
         wanted = f"{source}[postgresql]"
-        _run(str(environment / "bin" / "python"), "-m", "pip", "install", "-q", "--no-input", "--compile", wanted)
-    return Version(number[1], environment)
+        _run(str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--no-input", "--compile", wanted)
+    return Version(number[1], venv)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -73,5 +79,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=BUILD_WITHIN_S, check=False)
+    done = subprocess.run(
+        command, cwd="/", env=environment(), capture_output=True, text=True, timeout=BUILD_WITHIN_S, check=False
+    )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
