@@ -299,7 +299,11 @@ def _limits() -> Iterator[str]:
             ),
             *_shares(),
             ("connections at one port", _connections(), "closed at once; clients try another server"),
-            ("a call's message", f"within {handlers.MESSAGE_S:.0f} s", "ended: `deadline`"),
+            (
+                "a call's message",
+                f"within {handlers.MESSAGE_S:.0f} s, and {admission.MESSAGE_DUE_S} s where others find no room",
+                "ended: `deadline`, or broken off",
+            ),
             ("a message that does not parse", "", "refused: `invalid`; one line a minute in the log"),
             (
                 "lines of one place in the code in a role's log",

@@ -84,22 +84,27 @@ class Bounds:
 
 
 INSIDERS_MAX = 32_768  # connections that are remembered as logged in
+# Where a share is full, a call makes room whose message has not come for so long: an honest one comes with it.
+MESSAGE_DUE_S = 0.5
 
 
 @dataclass(eq=False, slots=True)
 class Admitted:
-    """One call in flight. ``end`` ends it; a stream lasts as long as it likes."""
+    """One call in flight. ``end`` ends it; a stream, once its message is here, lasts as long as it likes."""
 
     share: Share
     address: str | None
     since_s: float
+    lasts: bool
     end: Callable[[], object]
+    is_in: bool = True
 
 
 @dataclass(slots=True)
 class _Count:
-    calls: dict[Admitted, None] = field(default_factory=dict)  # oldest first; those that may become overdue
-    number: int = 0  # with the streams
+    silent: dict[Admitted, None] = field(default_factory=dict)  # oldest first; those whose message has not come
+    calls: dict[Admitted, None] = field(default_factory=dict)  # the same of those that may become overdue
+    number: int = 0  # of all, with the streams
     by_address: dict[str, int] = field(default_factory=dict)
 
 
@@ -114,7 +119,7 @@ class Admission:
     def enter(
         self, method: str, peer: str, now_s: float, end: Callable[[], object], *, lasts: bool = False
     ) -> Admitted:
-        """Admit a call; ``leave`` must follow. ``lasts``: it is a stream, and never overdue.
+        """Admit a call; ``heard`` and ``leave`` must follow. ``lasts``: it is a stream, and never overdue.
 
         Raises:
             Full: there is no room for it; nothing was counted.
@@ -137,14 +142,25 @@ class Admission:
                 )
             count.by_address[address] = of_it + 1
         count.number += 1
-        admitted = Admitted(share, address, now_s, end)
-        if not lasts:
-            count.calls[admitted] = None
+        admitted = Admitted(share, address, now_s, lasts, end)
+        count.silent[admitted] = None
         return admitted
 
-    def leave(self, admitted: Admitted) -> None:
-        """Count a call as over."""
+    def heard(self, admitted: Admitted) -> None:
+        """Note that a call's message has come, its first one; safe to repeat."""
         count = self._counts[admitted.share]
+        if admitted in count.silent:
+            del count.silent[admitted]
+            if not admitted.lasts:
+                count.calls[admitted] = None
+
+    def leave(self, admitted: Admitted) -> None:
+        """Count a call as over; safe to repeat."""
+        if not admitted.is_in:
+            return
+        admitted.is_in = False
+        count = self._counts[admitted.share]
+        count.silent.pop(admitted, None)
         count.calls.pop(admitted, None)
         count.number -= 1
         if admitted.address is not None:
@@ -169,12 +185,14 @@ class Admission:
         return Share.INSIDE if peer in self._insiders else Share.OUTSIDE
 
     def _end_overdue(self, count: _Count, bound: Bound, now_s: float) -> None:
-        """End the calls that take so long that nobody waits for them any more, as where a client never reads."""
-        for admitted in tuple(count.calls):
-            if now_s - admitted.since_s < bound.patience_s:
-                return
-            del count.calls[admitted]
-            admitted.end()
+        """End the calls whose messages do not come, and those that take so long that nobody waits for them any
+        more, as where a client never reads. Their room is free at once."""
+        for calls, patience_s in ((count.silent, MESSAGE_DUE_S), (count.calls, bound.patience_s)):
+            for admitted in tuple(calls):
+                if now_s - admitted.since_s < patience_s:
+                    break
+                self.leave(admitted)
+                admitted.end()
 
 
 @lru_cache(maxsize=4096)

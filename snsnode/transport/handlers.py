@@ -51,8 +51,10 @@ class Handlers:
 
         async def handle(messages: AsyncIterator[bytes], context: Any) -> Any:
             try:
-                self._enter(method, context, lasts=False)
-                reply = await inner(parse(await _first(messages, method)), context)
+                admitted = self._enter(method, context, lasts=False)
+                message = await _first(messages, method)
+                self._admission.heard(admitted)
+                reply = await inner(parse(message), context)
             except Exception as error:  # noqa: BLE001 - the boundary of a call: log, answer, go on
                 await _abort(context, error, method)
             else:
@@ -67,8 +69,12 @@ class Handlers:
     ) -> Any:
         async def handle(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             try:
-                self._enter(method, context, lasts=True)
-                request = parse(await _first(messages, method)) if one else _Parsed(messages, parse)
+                admitted = self._enter(method, context, lasts=True)
+                if one:
+                    request = parse(await _first(messages, method))
+                    self._admission.heard(admitted)
+                else:
+                    request = _Parsed(messages, parse, lambda: self._admission.heard(admitted))
                 async for reply in inner(request, context):
                     yield reply
             except Exception as error:  # noqa: BLE001 - the boundary of a call: log, answer, go on
@@ -76,27 +82,31 @@ class Handlers:
 
         return handle
 
-    def _enter(self, method: str, context: Any, *, lasts: bool) -> None:
+    def _enter(self, method: str, context: Any, *, lasts: bool) -> Admitted:
         """Count the call until its task is done: then the reply has been sent, too."""
         task = asyncio.current_task()
         assert task is not None
         now_s = asyncio.get_running_loop().time()
         admitted: Admitted = self._admission.enter(method, context.peer(), now_s, task.cancel, lasts=lasts)
         task.add_done_callback(lambda _: self._admission.leave(admitted))
+        return admitted
 
 
 class _Parsed:
-    """A client's messages, parsed."""
+    """A client's messages, parsed; ``on_message`` is called for each."""
 
-    def __init__(self, messages: AsyncIterator[bytes], parse: Parse) -> None:
+    def __init__(self, messages: AsyncIterator[bytes], parse: Parse, on_message: Callable[[], object]) -> None:
         self._messages = messages
         self._parse = parse
+        self._on_message = on_message
 
     def __aiter__(self) -> "_Parsed":
         return self
 
     async def __anext__(self) -> Any:
-        return self._parse(await anext(self._messages))
+        message = await anext(self._messages)
+        self._on_message()
+        return self._parse(message)
 
 
 def parser(deserialize: Parse | None, method: str) -> Parse:

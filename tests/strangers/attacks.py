@@ -1,6 +1,7 @@
 """The attacks. Each goes on for its time, whatever the server answers, and counts the answers."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -62,19 +63,21 @@ async def watches(attack: Attack) -> None:
 
 
 async def half_calls(attack: Attack) -> None:
-    """Begin calls and never send their message."""
+    """Begin calls and never send their message, and begin others when the server has ended these."""
     async with _channels(attack) as channels:
-        held: list[Any] = []
+        held: deque[Any] = deque(maxlen=attack.number)
 
         async def one(number: int) -> None:
             method = METHODS[number % len(METHODS)]
             rpc: Any = channels[number % CHANNELS].stream_stream(method)()
             held.append(rpc)
-            with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+            attack.seen["begun"] += 1
+            with suppress(grpc.aio.AioRpcError, asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(rpc.wait_for_connection(), 1.0)
 
-        await attack.in_parts(one)
-        await attack.rest()
+        while attack.lasts:
+            await attack.in_parts(one)
+            attack.ready()
 
 
 async def names(attack: Attack) -> None:

@@ -20,7 +20,7 @@ _ALL = (
     Kind("slow-calls", "router", 4_000, 500),
     Kind("silent", "server", 4_000, 500),
     Kind("silent", "router", 4_000, 500),
-    Kind("continuations", "server", 40, 2, 40.0, saturates=True, ends_roles=True),
-    Kind("continuations", "router", 40, 2, 40.0, saturates=True, ends_roles=True),
+    Kind("continuations", "server", 20, 2, 40.0, ends_roles=True),
+    Kind("continuations", "router", 20, 2, 40.0, ends_roles=True, routers=2),
 )
 KINDS = {kind.name: kind for kind in _ALL}

@@ -33,6 +33,7 @@ class Kind:
     rate: float = 0.0  # at full size; a tenth of it at the small one
     saturates: bool = False  # nobody can be promised to be served within a second
     ends_roles: bool = False  # a role may outgrow its memory, and be replaced
+    routers: int = 1
     descriptors: int = 0  # the limit of the cluster's processes, where it is another than ours
 
     @property
@@ -91,7 +92,8 @@ def run(kind: Kind, *, full: bool) -> Outcome:
     """Run one attack."""
     number = kind.full if full else kind.small
     outcome = Outcome(kind.name, number)
-    with running(servers=2, keepalive=SHIPPED, restart="{intensity: 5, period: 10s, backoff_max: 10s}") as cluster:
+    restart = "{intensity: 5, period: 10s, backoff_max: 10s}"
+    with running(servers=2, routers=kind.routers, keepalive=SHIPPED, restart=restart) as cluster:
         cluster.await_available(30)
         if kind.descriptors:
             _limit_descriptors(cluster, kind.descriptors)
@@ -134,7 +136,7 @@ def _attack(kind: Kind, outcome: Outcome, cluster: Cluster, *, full: bool) -> No
     outcome.status_looks, outcome.status_lies = watch.looks, watch.lies
     outcome.status_doubts, outcome.status_slowest_s = watch.doubts, watch.slowest_status_s
     outcome.log_bytes = gauges.log_bytes(cluster) - bytes_before
-    outcome.history_lost = gauges.first_lines(cluster) != first_lines
+    outcome.history_lost = any(gauges.first_line(log) != line for log, line in first_lines.items())
     logs = [log.read_text(errors="replace") for log in cluster.home.glob("*/log/*.log")]
     outcome.tracebacks = sum(text.count("Traceback") for text in logs)
 
@@ -196,11 +198,9 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
 
 def _limit_descriptors(cluster: Cluster, number: int) -> None:
     """Give every process of the cluster this limit of descriptors: those there are, and those they launch."""
-    for vm in cluster.vms:
-        supervisord = cluster.supervisord(vm)
-        assert supervisord is not None
-        resource.prlimit(supervisord.pid, resource.RLIMIT_NOFILE, (number, number))
     old = gauges.roles(cluster)
+    for process in old.values():  # whoever launches the next ones
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (number, number))
     cluster.ctl("restart")
     cluster.await_spares(30)
     eventually(lambda: cluster.ctl("status", code=None).returncode == 0, within_s=30)

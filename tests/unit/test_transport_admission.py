@@ -20,7 +20,9 @@ def nothing() -> None:
 
 
 def entered(admission: Admission, method: str, peer: str, end: Callable[[], object] = nothing) -> Admitted:
-    return admission.enter(method, peer, 0.0, end, lasts=method == WATCH)
+    admitted = admission.enter(method, peer, 0.0, end, lasts=method == WATCH)
+    admission.heard(admitted)
+    return admitted
 
 
 def fill(admission: Admission, method: str, peer: str) -> list[Admitted]:
@@ -59,19 +61,42 @@ def test_one_address_takes_no_more_than_its_part_and_another_is_served() -> None
 
 def test_calls_that_nobody_waits_for_any_more_make_room_and_streams_do_not() -> None:
     admission = Admission(SMALL)
-    ended: list[Admitted] = []
+    ended: list[int] = []
     for number in range(4):
-        entered(admission, CHECK, f"ipv4:192.0.2.{number}:1", lambda: ended.append(first))
-    first = entered(admission, WATCH, "ipv4:192.0.2.1:1")
+        entered(admission, CHECK, f"ipv4:192.0.2.{number}:1", lambda number=number: ended.append(number))
+    entered(admission, WATCH, "ipv4:192.0.2.1:1")
     entered(admission, WATCH, "ipv4:192.0.2.2:1")
     with pytest.raises(Full):
         admission.enter(CHECK, "ipv4:192.0.2.9:1", 9.9, nothing)
     assert not ended
-    with pytest.raises(Full):  # they are told to end; there is room once they have
-        admission.enter(CHECK, "ipv4:192.0.2.9:1", 10.1, nothing)
-    assert len(ended) == 4
+    admission.enter(CHECK, "ipv4:192.0.2.9:1", 10.1, nothing)
+    assert ended == [0, 1, 2, 3]
     with pytest.raises(Full):
         admission.enter(WATCH, "ipv4:192.0.2.9:1", 1e9, nothing)
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_calls_whose_message_does_not_come_make_room_for_others(lasts: bool) -> None:
+    admission = Admission(SMALL)
+    ended: list[int] = []
+    half_sent = [
+        admission.enter(
+            CHECK, f"ipv4:192.0.2.{number}:1", 0.0, lambda number=number: ended.append(number), lasts=lasts
+        )
+        for number in range(3)
+    ]
+    whole = admission.enter(CHECK, "ipv4:192.0.2.7:1", 0.0, lambda: ended.append(7), lasts=lasts)
+    admission.heard(whole)
+    with pytest.raises(Full):
+        admission.enter(CHECK, "ipv4:192.0.2.9:1", 0.4, nothing)
+    admission.enter(CHECK, "ipv4:192.0.2.9:1", 0.6, nothing)
+    assert ended == [0, 1, 2]
+    for admitted in half_sent:  # their tasks end a moment later, and count no more
+        admission.leave(admitted)
+    admission.enter(CHECK, "ipv4:192.0.2.10:1", 0.6, nothing)
+    admission.enter(CHECK, "ipv4:192.0.2.11:1", 0.6, nothing)
+    with pytest.raises(Full):
+        admission.enter(CHECK, "ipv4:192.0.2.12:1", 0.7, nothing)
 
 
 @pytest.mark.parametrize(
