@@ -276,7 +276,8 @@ def _limits() -> Iterator[str]:
             ("opening a timeline", f"`enter` within {requests.ENTER_WITHIN_S:.0f} s", "ended: `deadline`"),
             (
                 "posts waiting for a timeline that does not read",
-                f"{hub.QUEUE_POSTS}, shared by all timelines, and a page of {hub.CATCH_UP_POSTS}",
+                f"{hub.QUEUE_POSTS}, shared by all timelines, and a page of {hub.CATCH_UP_POSTS}, or of one post "
+                f"where all pages together hold {hub.HELD_POSTS_MAX}",
                 "dropped from memory; it reads them from the store when it reads again, and misses none",
             ),
             (

@@ -7,7 +7,8 @@ addresses can register, and other callers change nothing.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,9 @@ from snsnode.router.table import Server
 from snsnode.rpc import server_pb2
 
 PROBE_S = 0.3  # a server that does not answer within this is unreachable for clients too
+# Words from other machines that wait for a look at the server, at once: a quarter of the calls in flight that are
+# kept for the cluster itself, or strangers could fill those by naming servers that are down.
+HINTS_MAX = 256
 
 Probe = Callable[[str, float], Coroutine[Any, Any, bool]]
 
@@ -48,6 +52,7 @@ class Belief:
         self._unsure: dict[VmName, None] = {}  # another router told of them; to be asked
         self._is_unsure = asyncio.Event()
         self._probes: dict[tuple[VmName, Epoch], asyncio.Task[bool]] = {}
+        self._hints = 0
         self._tasks = Tasks()
 
     async def run(self) -> None:
@@ -91,11 +96,12 @@ class Belief:
         """Ask the server itself, and return its word.
 
         Raises:
-            Unavailable: it does not answer.
+            Unavailable: it does not answer; or too many words from other machines wait already.
             Denied: it has another epoch than it is said to have.
         """
         place = Endpoint(server.vm, server.address, server.port)
-        reply = await self._answer(place)
+        with nullcontext() if is_own else self._hinting():
+            reply = await self._answer(place)
         if reply is None:
             self._refusals.note(Cause.UNCONFIRMED, f"{server.vm}, epoch {server.epoch}: {place.target} is silent")
             raise Unavailable(
@@ -114,9 +120,11 @@ class Belief:
 
         Raises:
             Denied: it answers, or the report is not of the incarnation that is known.
+            Unavailable: too many words from other machines wait already.
         """
         if self._present.has(crashed):
-            is_silent = await self.is_silent(crashed)
+            with self._hinting():
+                is_silent = await self.is_silent(crashed)
             if not self._present.has(crashed):
                 return False
             if is_silent:
@@ -126,6 +134,16 @@ class Belief:
             f"cannot take a crash of {crashed.vm}, epoch {crashed.epoch}: it was reported by another machine, "
             "and is not confirmed by a probe"
         )
+
+    @contextmanager
+    def _hinting(self) -> Iterator[None]:
+        if self._hints >= HINTS_MAX:
+            raise Unavailable(f"cannot take this: {HINTS_MAX} words from other machines wait already; try again")
+        self._hints += 1
+        try:
+            yield
+        finally:
+            self._hints -= 1
 
     async def check(self, vm: VmName, epoch: Epoch) -> None:
         """Probe a server that a client could not reach, once for many clients; doubt it if it is silent.

@@ -28,15 +28,31 @@ from snsnode.store.protocol import Post, Store
 TICK_S = 1.0  # hints may be lost
 PAGE_POSTS = 128  # what the hub reads at once
 QUEUE_POSTS = 256  # of one feed; the posts themselves are shared by all
-CATCH_UP_POSTS = 64  # a page that a feed reads for itself: held by a stuck reader, so at most 256 KiB
+CATCH_UP_POSTS = 64  # a page that a feed reads for itself: held by a reader that is stuck, so at most 256 KiB
+# In the pages of all feeds: 256 MiB of the longest posts; beyond it a page is one post. Only a crowd of strangers
+# whose readers are all stuck comes near it.
+HELD_POSTS_MAX = 65_536
+
+
+class Held:
+    """How many posts the feeds of a hub have read for themselves and not passed on."""
+
+    def __init__(self) -> None:
+        self.posts = 0
+
+    def room(self) -> int:
+        """Return how many posts the next page may have, one at least."""
+        return max(1, min(CATCH_UP_POSTS, HELD_POSTS_MAX - self.posts))
 
 
 class Feed:
     """The live posts of one open timeline: a cursor and a queue. Made by ``Hub.subscribe``."""
 
-    def __init__(self, store: Store, username: UserName, on_change: Callable[[], None]) -> None:
+    def __init__(self, store: Store, username: UserName, on_change: Callable[[], None], held: Held) -> None:
         self.username = username
         self.behind = False
+        self._held = held
+        self._page = 0  # posts of ours among the held
         self._store = store
         self._on_change = on_change
         self._queue: deque[Post] = deque()
@@ -65,13 +81,19 @@ class Feed:
         self._on_change()
 
     async def take(self) -> Sequence[Post]:
-        """Return the next posts, oldest first; none: wait for ``on_change``. Never waits for a post."""
+        """Return the next posts, oldest first; none: wait for ``on_change``. Never waits for a post.
+
+        Those that were returned before have been passed on.
+        """
+        self.release()
         if self.behind:
             # First this, then the read: what the hub reads from now on is queued, and what it read before
             # was committed before our read begins. The other way round a post between them would be lost.
             self.behind = False
-            posts = await self._store.timeline_after(self.username, self._cursor, CATCH_UP_POSTS)
-            if len(posts) >= CATCH_UP_POSTS:
+            self._page = self._held.room()
+            self._held.posts += self._page  # before the read, in which others read, too
+            posts = await self._store.timeline_after(self.username, self._cursor, self._page)
+            if len(posts) >= self._page:
                 self.fall_behind()
         else:
             posts = tuple(self._queue)
@@ -81,6 +103,11 @@ class Feed:
         if fresh:
             self._cursor = fresh[-1].post_id
         return fresh
+
+    def release(self) -> None:
+        """Hold no page any more; safe to repeat."""
+        self._held.posts -= self._page
+        self._page = 0
 
 
 class Hub:
@@ -93,6 +120,7 @@ class Hub:
         self._end_watch: Callable[[], None] | None = None  # only while there are feeds: to watch a store costs
         self._cursor: PostId | None = None  # None before the first look
         self._outage = Outage("read new posts")
+        self._held = Held()
 
     def subscribe(self, username: UserName, on_change: Callable[[], None]) -> Feed:
         """Offer what is new for ``username`` to a feed from now on.
@@ -100,7 +128,7 @@ class Hub:
         Read the snapshot that the feed starts from after this call, never before. ``on_change`` is called when
         ``take`` has something.
         """
-        feed = Feed(self._store, username, on_change)
+        feed = Feed(self._store, username, on_change, self._held)
         if self._end_watch is None:
             self._end_watch = self._store.watch(self._wake.set)
         self._feeds.setdefault(username, set()).add(feed)
@@ -108,6 +136,7 @@ class Hub:
 
     def unsubscribe(self, feed: Feed) -> None:
         """Forget a feed; safe to repeat."""
+        feed.release()
         feeds = self._feeds.get(feed.username, set())
         feeds.discard(feed)
         if not feeds:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -86,12 +86,32 @@ async def newcomers_are_served(cluster: Cluster, crowd: str) -> None:
 async def test_a_flood_ends_nobody_and_newcomers_are_served(
     whom: str, kind: str, number: int, cluster: Cluster
 ) -> None:
+    await _nothing_happens(cluster, whom, {kind: number})
+
+
+@pytest.mark.parametrize(
+    ("whom", "kinds"),
+    [
+        ("router", {"registrations": 2000, "machines": 2000, "crashes": 2000, "exchanges": 500}),
+        ("server", {"slow-calls": 200, "silent": 200}),
+    ],
+)
+async def test_strangers_who_lie_or_dawdle_change_nothing(
+    whom: str, kinds: dict[str, int], cluster: Cluster
+) -> None:
+    await _nothing_happens(cluster, whom, kinds)
+    assert {server["vm"] for server in cluster.status()["servers"]} == set(cluster.server_vms)
+
+
+async def _nothing_happens(cluster: Cluster, whom: str, kinds: dict[str, int]) -> None:
     vm = cluster.await_available() if whom == "server" else cluster.router_vm
-    before, sizes = everybody(cluster), _lines(cluster)
-    async with stranger(kind, f"127.0.0.1:{cluster.ports[vm]}", number):
-        await newcomers_are_served(cluster, f"{whom}-{kind}-")
+    before, sizes, crowd = everybody(cluster), _lines(cluster), f"{whom}-{next(iter(kinds))}-"
+    async with AsyncExitStack() as strangers:
+        for kind, number in kinds.items():
+            await strangers.enter_async_context(stranger(kind, f"127.0.0.1:{cluster.ports[vm]}", number))
+        await newcomers_are_served(cluster, crowd)
         told = await asyncio.to_thread(cluster.status_json)
-    await newcomers_are_served(cluster, f"{whom}-{kind}-after-")
+    await newcomers_are_served(cluster, f"{crowd}after-")
     assert everybody(cluster) == before
     assert {server["master"]["pid"] for server in told["servers"]} <= set(before.values())
     assert all(now - sizes[log] < LINES_MAX for log, now in _lines(cluster).items())
@@ -116,11 +136,11 @@ def test_a_planned_end_leaves_lines_of_ours_only(cluster: Cluster) -> None:
     assert not foreign
 
 
-async def test_a_server_that_has_outgrown_its_memory_is_replaced_in_good_order() -> None:
+async def test_a_server_that_header_blocks_without_an_end_have_made_grow_is_replaced_in_good_order() -> None:
     with running(servers=2, spare=False, more="limits: {memory: 64MiB}") as cluster:
         vm = await asyncio.to_thread(cluster.await_available)
         before = {server: cluster.pid(server, "master") for server in cluster.server_vms}
-        async with stranger("names", f"127.0.0.1:{cluster.ports[vm]}", 5000):
+        async with stranger("continuations", f"127.0.0.1:{cluster.ports[vm]}", 2):
             await eventually_async(lambda: _outgrown(cluster, vm) == 1, within_s=40)
             await newcomers_are_served(cluster, "newcomer")
         await asyncio.to_thread(cluster.await_role, vm, "master", 30, other_than=before.pop(vm))

@@ -14,6 +14,7 @@ import pytest
 from snsnode.base.ids import VmName
 from snsnode.node.cluster import ENDPOINTS_MAX
 from snsnode.node.config import Endpoint
+from snsnode.router import belief
 from snsnode.router.asking import who_is
 from snsnode.router.spec import Members
 from snsnode.router.wire import told_of
@@ -111,6 +112,26 @@ async def test_a_word_from_another_machine_counts_as_the_server_itself_says() ->
         # And what it does say counts: it is drained.
         await router.register("vm2", 5, hostname="192.0.2.7", leaving=True)
         assert (await router.connect()).vm == "vm3"
+
+
+async def test_words_from_elsewhere_about_servers_that_are_down_leave_room_for_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(belief, "HINTS_MAX", 3)
+    async with routing(servers=ELSEWHERE) as router:
+        router.servers.may_answer.clear()
+        lie = info("vm2", 1, hostname="192.0.2.7")
+        waiting = [asyncio.create_task(refusal(router.say(lie)), name=f"lie-{number}") for number in range(3)]
+        await eventually_async(lambda: router.servers.asked == ["vm2"], STEP_S)
+
+        async def is_full() -> bool:
+            return "wait already" in ((await refusal(router.say(lie))).details() or "")
+
+        await eventually_async(is_full, STEP_S)
+        assert not any(task.done() for task in waiting)
+        router.servers.may_answer.set()
+        assert all("does not answer" in (error.details() or "") for error in await asyncio.gather(*waiting))
+        assert not await is_full()
 
 
 async def test_of_an_older_server_elsewhere_only_its_epoch_counts() -> None:

@@ -176,7 +176,7 @@ async def test_many_logins_at_once_never_overrun_the_bound(monkeypatch: pytest.M
 async def test_calls_whose_message_never_comes_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "MESSAGE_S", 120.0)
     bounds = Bounds(outside=Bound(2_000, 2_000, 120.0))  # more than a stranger begins in MESSAGE_DUE_S
-    async with server(bounds) as target, RawClient(target, "alice") as alice:
+    async with server(bounds) as target, RawClient(target, "alice") as alice:  # noqa: SIM117
         async with stranger("half-calls", target, 4_000):
             await alice.post("hello")
 

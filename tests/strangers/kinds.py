@@ -15,7 +15,7 @@ _ALL = (
     Kind("rubbish", "server", 1_000, 1_000, 40.0, rate=1_000),
     Kind("rubbish", "router", 1_000, 1_000, 40.0, rate=1_000),
     Kind("half-calls", "server", 20_000, 2_000),
-    Kind("half-calls", "router", 20_000, 2_000),
+    Kind("half-calls", "router", 20_000, 2_000, saturates=True),
     Kind("slow-calls", "server", 4_000, 500),
     Kind("slow-calls", "router", 4_000, 500),
     Kind("silent", "server", 4_000, 500),

@@ -222,6 +222,30 @@ async def test_feed_that_overflows_is_cut_off_and_catches_up_while_others_are_se
         assert await slow.until(total) == list(range(1, total + 1))
 
 
+async def test_readers_that_are_stuck_hold_a_bounded_number_of_posts_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "HELD_POSTS_MAX", 2 * CATCH_UP_POSTS)
+    store = network()
+    hub = Hub(store)
+    for _ in range(200):
+        store.write("bob")
+    feeds = [hub.subscribe(ANN, lambda: None) for _ in range(10)]
+    for feed in feeds:
+        feed.start(PostId(0), behind=True)
+    pages = [len(await feed.take()) for feed in feeds]  # and none of them takes another
+    assert pages == [CATCH_UP_POSTS, CATCH_UP_POSTS, *[1] * 8]
+    async with running(hub):
+        reader = Reader(store, hub, ANN)
+        reader.feed.start(PostId(0), behind=True)
+        assert await reader.until(200) == list(range(1, 201))
+    for feed in (*feeds, reader.feed):
+        hub.unsubscribe(feed)
+    late = hub.subscribe(ANN, lambda: None)
+    late.start(PostId(0), behind=True)
+    assert len(await late.take()) == CATCH_UP_POSTS
+
+
 async def test_authors_see_nothing_of_their_own_live_whatever_the_store_says() -> None:
     store = network()
     store.follows[BOB, BOB] = 0
