@@ -1,6 +1,7 @@
 """Calls are bounded by share and by address, and no share takes another's room."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_calls_that_nobody_waits_for_any_more_make_room_and_streams_do_not() -> 
     admission = Admission(SMALL)
     ended: list[int] = []
     for number in range(4):
-        entered(admission, CHECK, f"ipv4:192.0.2.{number}:1", lambda number=number: ended.append(number))
+        entered(admission, CHECK, f"ipv4:192.0.2.{number}:1", partial(ended.append, number))
     entered(admission, WATCH, "ipv4:192.0.2.1:1")
     entered(admission, WATCH, "ipv4:192.0.2.2:1")
     with pytest.raises(Full):
@@ -80,9 +81,7 @@ def test_calls_whose_message_does_not_come_make_room_for_others(lasts: bool) -> 
     admission = Admission(SMALL)
     ended: list[int] = []
     half_sent = [
-        admission.enter(
-            CHECK, f"ipv4:192.0.2.{number}:1", 0.0, lambda number=number: ended.append(number), lasts=lasts
-        )
+        admission.enter(CHECK, f"ipv4:192.0.2.{number}:1", 0.0, partial(ended.append, number), lasts=lasts)
         for number in range(3)
     ]
     whole = admission.enter(CHECK, "ipv4:192.0.2.7:1", 0.0, lambda: ended.append(7), lasts=lasts)
