@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from snsnode.base import reading
+from snsnode.base.errors import EXIT_NOT_SO
 from snsnode.node import cluster
 from snsnode.node.durable import write_text
 from snsnode.node.paths import VmDir
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5  # what can be done to gRPC grows a process by 1 GiB a second
 AGAIN_AFTER_S = 600.0
 ASK_EVERY_S = 20.0  # whether somebody else serves, where nobody did
+END_WITHIN_S = 15.0  # more than a master's longest way out; a role that is attacked may hang on it
 READ_S = 1.0  # a disk that hangs keeps the bound that was read last
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -80,6 +83,19 @@ class MemoryGuard:
             log.error("this %s has %s: it ends, and another one is launched", self._role, used)
             self._journal.write(events.Outgrown(used_mib=used_bytes // cluster.MIB))
             self._stop.set()
+            _end_at_last()
+
+
+def _end_at_last() -> None:
+    """End this process where it has not ended by itself in time; from a thread, for the event loop may hang."""
+    timer = threading.Timer(END_WITHIN_S, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    log.error("this process outgrew its memory, and did not end within %.0f s: it is ended", END_WITHIN_S)
+    os._exit(EXIT_NOT_SO)
 
 
 class _Limit:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VmDir:
     monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.005)
     monkeypatch.setattr(memory, "ASK_EVERY_S", 0.01)
     monkeypatch.setattr(cluster, "MEMORY_MIN_BYTES", 1)
+    monkeypatch.setattr(memory, "_end_at_last", lambda: None)  # it would end the tests
     made = VmDir(tmp_path)
     made.make()
     return made
@@ -129,3 +132,31 @@ async def test_without_a_descriptor_nobody_ends(vm_dir: VmDir, monkeypatch: pyte
         await stop.wait()
     task.cancel()
     await asyncio.wait((task,))
+
+
+def test_a_role_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
+    hanging = f"""
+import asyncio, time
+from pathlib import Path
+from snsnode.node import cluster
+from snsnode.node.paths import VmDir
+from snsnode.observe.journal import Journal
+from snsnode.pair import memory
+memory.LOOK_EVERY_S, memory.END_WITHIN_S = 0.01, 0.2
+cluster.MEMORY_MIN_BYTES = cluster.MEMORY_DEFAULT_BYTES = 1
+vm_dir = VmDir(Path({str(tmp_path)!r}))
+vm_dir.make()
+
+async def main():
+    stop = asyncio.Event()
+    async def may_end():
+        return True
+    guard = memory.MemoryGuard(vm_dir, "router", Journal(vm_dir.journal, "vm1", "router"), may_end, stop)
+    task = asyncio.create_task(guard.run())
+    await stop.wait()
+    time.sleep(30)  # its event loop does not turn any more
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, timeout=25, check=False)
+    assert done.returncode == 1, done.stderr
