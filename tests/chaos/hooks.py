@@ -4,8 +4,11 @@ Python imports that module at its start from ``PYTHONPATH``, so the roles themse
 """
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
+from tests.chaos import recorder
 from tests.cluster import Cluster
 
 DEADLOCK = signal.SIGUSR2  # a C call that keeps the interpreter's lock: no Python thread runs any more
@@ -47,6 +50,9 @@ if _role in ("master", "slave") and (_here / "start-deadline").exists():
     import snsnode.guard.machine
     import snsnode.guard.times
     snsnode.guard.machine.START_S = snsnode.guard.times.START_S = _deadline_s
+if (_here / "recordings").exists():
+    import sns_recorder
+    sns_recorder.install(_here / "recordings")
 """
 
 
@@ -72,6 +78,13 @@ class Hooks:
         """Let the next ones start."""
         for what in ("hang", "die"):
             (self._folder / f"{what}-{role}").unlink(missing_ok=True)
+
+    def record(self) -> Path:
+        """Record what the observers that start later see and do; return the folder of the recordings."""
+        shutil.copy(recorder.__file__, self._folder / "sns_recorder.py")
+        folder = self._folder / "recordings"
+        folder.mkdir()
+        return folder
 
     def jump_clock(self) -> None:
         """Let the wall clock of partners that start later jump by a day, forth and back, every 200 ms."""

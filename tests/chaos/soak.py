@@ -2,8 +2,9 @@
 
 Two servers, a router, four posting clients, and a reader with an open timeline. The faults come by seed, at random
 moments, sometimes one on top of another. At the end nothing acknowledged is lost, nothing is stored or seen twice
-or out of order, no two masters of one server were seen, epochs only rose, and everything runs. A seed that fails
-is replayed by giving it again: the schedule is the same, the moments nearly so.
+or out of order, no two masters of one server were seen, epochs only rose, and everything runs. What each observer
+saw, remembered and did was recorded: the judge and the machine do it all the same again, and the explorer knows
+each change. A seed that fails is replayed by giving it again: the schedule is the same, the moments nearly so.
 """
 
 import argparse
@@ -18,18 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snsnode.base.signals import exit_on_signals
+from snsnode.guard.times import SHIPPED, Times
 from snsnode.node.process import is_alive, state_of
 from snsnode.observe.journal import read
 from tests.chaos import history
 from tests.chaos.faults import Fault, Injector, schedule
 from tests.chaos.hooks import Hooks
 from tests.chaos.outside import Watcher, answer, watching
+from tests.chaos.replay import replay
 from tests.chaos.workload import Workload
 from tests.cluster import Cluster, running
+from tests.explorer.replay import explained
 
 REST_WITHIN_S = 90.0
 REPORTED_WITHIN_S = 30.0
 # Slower than the tests' usual, so that a busy machine kills nobody in vain, and faster than the product's.
+SETTINGS = Times(interval_s=1.0, timeout_s=0.5, silence_s=3.0, backoff_max_s=SHIPPED.backoff_max_s)
 KEEPALIVE = "{interval: 1s, timeout: 0.5s, silence: 3s}"
 
 
@@ -45,6 +50,7 @@ class Report:
     slowest_s: float = 0.0  # the longest call of a poster
     looks: int = 0
     took_s: float = 0.0
+    replayed: str = ""  # what the replay of the recordings saw
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -53,6 +59,7 @@ class Report:
             f"seed {self.seed}: {self.done} faults in {self.took_s:.0f} s, {self.posts} posts "
             f"acknowledged, {self.seen} seen, slowest call {self.slowest_s:.2f} s, {self.looks} looks",
             ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
+            self.replayed,
         ]
         if self.problems:
             lines += [f"FAILED: {problem}" for problem in self.problems]
@@ -156,7 +163,7 @@ def soak(
 ) -> Report:
     """Run one soak on a cluster of its own; logs of a failed one are copied to ``keep``."""
     with running(servers=2, keepalive=KEEPALIVE, start=False) as cluster:
-        Hooks(cluster)
+        recordings = Hooks(cluster).record()
         cluster.start()
         report = Report(seed, schedule(seed, faults, cluster.server_vms))
         began_s = time.monotonic()
@@ -164,8 +171,10 @@ def soak(
             asyncio.run(_Soak(cluster, report, began_s + minutes * 60, tell).run())
         report.took_s = time.monotonic() - began_s
         _judge(cluster, report, watcher)
+        _replay(recordings, report)
         if report.problems and keep is not None:
             shutil.copytree(cluster.home, keep, ignore=shutil.ignore_patterns("*.sock*"))
+            shutil.copytree(recordings, keep / "recordings")
     return report
 
 
@@ -183,6 +192,15 @@ def _judge(cluster: Cluster, report: Report, watcher: Watcher) -> None:
             for vm in cluster.server_vms
         }
     )
+
+
+def _replay(recordings: Path, report: Report) -> None:
+    """Replay what each observer saw and did, and compare it with the explorer's world."""
+    replayed = replay(recordings)
+    report.problems += replayed.problems
+    compared = explained(replayed, SETTINGS)
+    report.problems += [f"unknown to the explorer, {n} times: {what}" for what, n in compared.problems.items()]
+    report.replayed = f"{replayed}\n{compared}"
 
 
 def main() -> int:
