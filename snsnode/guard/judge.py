@@ -72,7 +72,7 @@ def judge(
             actions[row.place] = Action(row.act, row.place, row.cause, row.name, _victim(row, view, what))
         held.append(Held(row.name, what, since_s))
     ended = {action.place for action in actions.values() if action.act is Act.END}
-    names = {row.name for row in table if row.place in ended}
+    names = {row.name for row in table if row.place in ended} if ended else ()
     return Memory(tuple(h for h in held if h.row not in names), now_s), tuple(actions.values())
 
 

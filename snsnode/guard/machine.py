@@ -296,7 +296,7 @@ def _sample(state: State, tick: Tick, now_s: float, rules: Rules) -> State:
         return replace(state, frozen_seen=state.frozen_seen + 1)
     if tick.process_state == "t":  # a debugger holds it: its owner knows; no evidence counts meanwhile
         return replace(_forgive(state, now_s, rules), next_beat_s=state.next_beat_s)
-    return replace(state, frozen_seen=0)
+    return replace(state, frozen_seen=0) if state.frozen_seen else state
 
 
 def _watch(state: State, now_s: float, rules: Rules) -> Outcome:

@@ -13,6 +13,7 @@ from functools import partial
 
 from snsnode.base.errors import Exhausted, StoreFailed, Unavailable
 from snsnode.base.ids import Epoch
+from snsnode.master.standing import risen
 from snsnode.node import epoch as epochs
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import RoleLock
@@ -79,10 +80,11 @@ class Incarnations:
 
         Where that fails, a master that serves goes on as it is, unregistered; its next renewal tries again.
         """
-        if self._now.epoch > known:
+        at_least = risen(self._now.epoch, known)
+        if at_least is None:
             return
         # Of its own: the line to the router that asks may end meanwhile, and half a claim refuses all writes.
-        rising = self._rising.start(self._become(Epoch(known + 1)), name="raise-epoch")
+        rising = self._rising.start(self._become(at_least), name="raise-epoch")
         try:
             await asyncio.shield(rising)
         except (Exhausted, StoreFailed) as error:

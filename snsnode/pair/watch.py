@@ -33,6 +33,7 @@ from snsnode.observe import events
 from snsnode.observe.journal import Journal
 from snsnode.pair import disk
 from snsnode.pair.fence import kill_and_await
+from snsnode.pair.planned import PLANNED_S, Unwanted, is_paid
 from snsnode.pair.spawn import Child
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ COMPLAIN_EVERY_S = 5.0  # about what we lack ourselves
 BUDGET_S = 1.0  # the ledger has this long to answer
 BLIND_WAIT_S = 2.0  # before a restart that it did not answer for
 UNANNOUNCED_S = 2.0  # at our end a starting partner has this long to take its role, or to be stopped too
-PLANNED_S = 5.0  # an end so soon after a stop intent was seen is the one that was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class Watch:
         self._holder: Holder | None = None  # the last one that announced itself
         self._children: list[Child] = []
         self._exit_codes: dict[Identity, int] = {}
-        self._unwanted: Identity | None = None  # the partner that an operator stopped, and when we saw that last
-        self._unwanted_s = 0.0
+        self._unwanted: Unwanted | None = None
         self._tasks = asyncio.TaskGroup()  # of ``run``
         self._beats = 0  # outstanding
         self._replacing = False  # a Clear or Launch is under way
@@ -177,8 +176,7 @@ class Watch:
         wanted = intent.may_start(self._vm_dir, self._partner.role)
         before = self._state
         if not wanted and before.partner is not None and intent.is_stopped(self._vm_dir, self._partner.role):
-            # Remembered: a planned restart takes the intent back, perhaps before we see the end of the old one.
-            self._unwanted, self._unwanted_s = before.partner, time.monotonic()
+            self._unwanted = Unwanted(before.partner, time.monotonic())
         self._state, actions = machine.step(before, event, time.monotonic(), self._rules, wanted=wanted)
         for action in actions:
             self._act(action)
@@ -313,13 +311,13 @@ class Watch:
             return machine.Failed()
         self._reap()
         wanted = intent.may_start(self._vm_dir, self._partner.role)
-        seen = partner == self._unwanted and time.monotonic() - self._unwanted_s < PLANNED_S
+        seen = self._unwanted is not None and self._unwanted.explains(partner, time.monotonic())
         since_s = holder.since_s if holder is not None else float("inf")
         planned = seen or intent.was_stopped(self._vm_dir, self._partner.role, since_s, PLANNED_S)
         successor = live_holder(self._vm_dir, self._partner.role)
         code = self._exit_codes.get(partner)
-        replacing = successor is None and wanted and not planned
-        spent = await self._withdraw(hopeless=code == EXIT_CONFIG) if replacing else None
+        paid = is_paid(succeeded=successor is not None, wanted=wanted, planned=planned)
+        spent = await self._withdraw(hopeless=code == EXIT_CONFIG) if paid else None
         self._exit_codes.pop(partner, None)
         kind = events.Stopped if planned or not wanted else events.Down
         self._journal.write(
