@@ -34,11 +34,12 @@ HEAD = """# Scale
 Made by `python bench/scale.py --write`; the same command makes the same figures on any machine, but for the
 wall time.
 
-No thousand machines were at hand: **these figures are simulated.** The router's table and its merging, the
-pair's machine, the restart budget, the client's retries, attempts and resume cursor are the product's own code,
-driven by a virtual clock (`tests/simulation`). The network, the processes and the store are models, and time
-passes as the delays below say. Every process has one core and serves its calls one after the other, so storms
-queue. Read the figures as shapes: what grows with the cluster and what does not.
+No thousand machines were at hand: **these figures are simulated.** What decides is the product's own code,
+driven by a virtual clock (`tests/simulation`): the pair's machine, the judge of slave, spare and supervisord,
+the restart budget, a master's registrations and departure, the router's table and its merging, the client's
+retries, attempts and resume cursor. The network, the processes and the store are models, and time passes as
+the delays below say. Every process has one core and serves its calls one after the other, so storms queue. Read
+the figures as shapes: what grows with the cluster and what does not.
 
 Each cluster has three routers and ten clients a VM, each with an open timeline, posting every ten seconds, each
 a process of its own: nothing but chance keeps them from coming all at once. (Clients of one process take turns,
@@ -139,7 +140,7 @@ def _delays() -> str:
     rows.append(
         f"| a frozen or vanished peer: until pings give it up | {ping[0]:g} to {ping[1]:g} s | the settings |"
     )
-    rows.append(f"| a dead pair or router: until it is back | {back[0]:g} to {back[1]:g} s | measured |")
+    rows.append(f"| a dead router: until it is back | {back[0]:g} to {back[1]:g} s | measured |")
     told = (
         "\nMeasured: [reliability.md](reliability.md), and the router's own functions on a table of 1,000. "
         "A time of a process is drawn around its median, with a tail.\n"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from snsnode.base.errors import SnsError
 from snsnode.client import attempts, moves, retry, rounds
+from snsnode.client.client import DEADLINE_S
 from snsnode.client.resume import Progress, broken
 from snsnode.rpc import social_pb2
 from tests.simulation.clock import Actor, Timer, cancel
@@ -13,8 +14,6 @@ from tests.simulation.network import Call
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-DEADLINE_S = 30.0
 
 Ended = Callable[[Any, SnsError | None], object]
 Send = Callable[[Link, float, Ended], Call]

@@ -41,6 +41,8 @@ OF_VM = {
     "freeze slave for good": (2, FOR_GOOD),
     "deadlock master": (2, FOR_GOOD),
     "deadlock slave": (1, FOR_GOOD),
+    "freeze spare for good": (1, FOR_GOOD),
+    "deadlock spare": (2, FOR_GOOD),
     "block master's loop": (2, FOR_GOOD),
     "starve master": (2, 2.0),
     "starve slave": (3, 8.0),
@@ -169,7 +171,7 @@ class Hands:
         return lambda: vm.start(role)
 
     def _stick(self, vm: "VM", words: list[str]) -> Callable[[], None] | None:
-        role = "slave" if "slave" in words else "master"
+        role = next((word for word in words if word in ("slave", "spare")), "master")
         processes = vm.living(role)[:1]
         for process in processes:
             process.stick("T" if words[0] in ("stop", "freeze") else "S", answers=words[0] in ("block", "starve"))
@@ -195,6 +197,9 @@ class Hands:
         vm.paused, born = True, vm.born
         for process in vm.processes:
             process.halt()
+        supervisord = vm.supervisord
+        if supervisord is not None:
+            self._world.clock.freeze(supervisord)
         self._world.doubt(vm.name)
 
         def resume() -> None:
@@ -203,6 +208,8 @@ class Hands:
             vm.paused = False
             for process in vm.processes:
                 process.resume()
+            if supervisord is not None:
+                self._world.clock.thaw(supervisord)
 
         return resume
 

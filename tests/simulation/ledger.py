@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from snsnode.base.errors import SnsError
+from snsnode.guard import invariants, machine
+from snsnode.guard.judge import Memory, Verdict
 from snsnode.guard.machine import Cause
+from snsnode.guard.view import Me, View
 from snsnode.router import table as tables
 from snsnode.rpc import social_pb2
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.client import Client
     from tests.simulation.master import Master
     from tests.simulation.router import Router, Site
-    from tests.simulation.vm import Process, Role
+    from tests.simulation.vm import VM, Process, Role
     from tests.simulation.watching import Watch
     from tests.simulation.world import World
 
@@ -86,9 +89,32 @@ class Ledger:
             self.fail(f"{victim.kind} of {victim.vm.name} was called dead, and lives")
         self._check_ill(victim, f"{watch.owner.kind}: {cause.value}")
 
-    def check_slave_ended(self, victim: "Process") -> None:
-        """The spare ends the slave: not a healthy one."""
-        self._check_ill(victim, "spare: does not answer")
+    def check_ended(self, victim: "Process", why: str) -> None:
+        """The judge condemned one: not a healthy one."""
+        self._check_ill(victim, why)
+
+    def check_machine(
+        self,
+        watch: "Watch",
+        before: machine.State,
+        event: machine.Event,
+        wanted: bool,
+        actions: Sequence[machine.Action],
+    ) -> None:
+        """A partner's machine took a step: its invariants hold."""
+        now_s, rules = self._world.clock.now_s, watch.rules
+        if not self._world.setup.strict:
+            return
+        if broken := invariants.by_machine(before, event, now_s, rules, wanted, watch.state, actions):
+            self.fail(f"{watch.owner.kind} of {watch.vm.name} breaks {broken[0]}")
+
+    def check_judge(self, vm: "VM", memory: Memory, view: View, me: Me, verdict: Verdict) -> None:
+        """An observer looked: the judge keeps its promises."""
+        now_s, times = self._world.clock.now_s, self._world.times
+        if not self._world.setup.strict:
+            return
+        if broken := invariants.by_judge(memory, view, me, now_s, times, *verdict):
+            self.fail(f"the judge of {vm.name}, for the {me.value}, {broken[0]}")
 
     def _check_ill(self, victim: "Process", why: str) -> None:
         healthy = victim.alive and not victim.stuck and not victim.vm.paused

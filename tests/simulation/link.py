@@ -4,6 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from snsnode.base.errors import SnsError, Unavailable
+from snsnode.client.keeper import RETIRE_S
 from snsnode.rpc import social_pb2
 from snsnode.social.sessions import LEASE_S
 from tests.simulation import delays
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from tests.simulation.client import Client
     from tests.simulation.master import Master
 
-RETIRE_S = 3.0  # snsnode/client/keeper.py
 ENDED = Unavailable("the server ended the session")
 SILENT = Unavailable("ping timeout")
 CLOSED = Unavailable("the channel was closed")

@@ -8,7 +8,9 @@ from typing import Any
 from snsnode.client import resume
 from snsnode.client import retry as retries
 from snsnode.client.rounds import Next
+from snsnode.guard import judge as judging
 from snsnode.guard import machine
+from snsnode.master import standing
 from snsnode.router import table
 from snsnode.router.merge import merge
 
@@ -28,6 +30,9 @@ class Machines:
     """What decides in the simulated world."""
 
     pair: Callable[..., machine.Outcome] = machine.step
+    judge: Callable[..., judging.Verdict] = judging.judge
+    take_said: Callable[..., tuple[standing.Standing, bool]] = standing.take
+    after_refusal: Callable[..., standing.Then] = standing.after_refusal
     register: Callable[..., tuple[table.Table, table.Verdict]] = table.register
     crash: Callable[..., tuple[table.Table, table.Verdict]] = table.crash
     merge: Callable[..., table.Table] = merge

@@ -1,25 +1,29 @@
 """A master, or a spare one: takes its role, claims an epoch, serves, pushes posts, registers, watches."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from snsnode.base.errors import Fenced, Full, SessionLost, SnsError, StoreFailed, Unavailable
+from snsnode.base.ids import Epoch
 from snsnode.guard.machine import Cause
+from snsnode.master.incarnation import CLAIM_RETRY_S
+from snsnode.master.run import LOCK_WAIT_S
+from snsnode.master.standing import Standing, risen
+from snsnode.pair.role import TAKE_EVERY_S
+from snsnode.social.hub import TICK_S
 from snsnode.social.sessions import LEASE_S, SESSIONS_MAX
+from snsnode.store.postgresql_session import COMMAND_S
 from tests.simulation import delays
 from tests.simulation.leaving import Leaving
 from tests.simulation.link import Link, Stream
 from tests.simulation.network import Call
-from tests.simulation.registration import Registration
-from tests.simulation.spare import Guard
+from tests.simulation.registration import Registration, tell_all
+from tests.simulation.spare import Standby
 from tests.simulation.store import Author
-from tests.simulation.vm import VM, Process
+from tests.simulation.vm import VM, Lock, Process
 from tests.simulation.watching import Watch
 
-LOCK_WAIT_S = 2.0  # snsnode/master/run.py
-LOCK_LOOK_S = 0.01
-STORE_TIMEOUT_S = 2.0
-TICK_S = 1.0  # of the hub
 COST_S = {
     "login": delays.LOGIN_S,
     "enter": delays.ENTER_S,
@@ -32,10 +36,11 @@ COST_S = {
 class Master(Process):
     """One incarnation. ``epoch`` is 0 until it was claimed."""
 
-    def __init__(self, vm: VM, *, spare: bool) -> None:
+    def __init__(self, vm: VM, *, spare: bool, parent: Process | None = None) -> None:
         super().__init__(vm, "spare" if spare else "master")
+        self.parent = parent  # a spare's slave
         self.epoch = 0
-        self.claim = self.highest_claim = 0
+        self.standing = Standing().left() if vm.drained else Standing()
         self.logins = 0
         self.serving = False
         self.leaving = Leaving(self)
@@ -53,12 +58,10 @@ class Master(Process):
     # --- becoming the master ---------------------------------------------------------------------------------
 
     def _stand_by(self) -> None:
-        if self.vm.holder("spare") is not None:
-            self.vm.kill(self, "another spare stands by")
-            return
-        self.vm.locks["spare"] = self
-        self.ready = True
-        self.guard = Guard(self)
+        if self._take("spare", self._stand_by):
+            self._lock_until_s = 0.0
+            self.ready = True
+            self.standby = Standby(self)
 
     def go(self) -> None:
         """Become the master: this spare is needed."""
@@ -68,16 +71,9 @@ class Master(Process):
 
     def take_role(self) -> None:
         """Wait for the role's lock a while, take it, and rise above every epoch before."""
-        if self._lock_until_s == 0.0:
-            self._lock_until_s = self.clock.now_s + LOCK_WAIT_S
-        holder = self.vm.holder("master")
-        if holder is not None:
-            if self.clock.now_s >= self._lock_until_s:
-                self.vm.kill(self, "another one holds the role")
-            else:
-                self.clock.after(LOCK_LOOK_S, self, self.take_role)
+        if not self._take("master", self.take_role):
             return
-        self.vm.locks["master"], self.role_s = self, self.clock.now_s
+        self.role_s = self.clock.now_s
         if self.vm.locks["spare"] is self:
             self.vm.locks["spare"] = None
         if self.vm.stopped["master"]:
@@ -85,6 +81,19 @@ class Master(Process):
             return
         serves_s = max(delays.around(delays.SPARE_SERVES_S, self.vm.rng) - delays.COMMIT_S, 0.0)
         self.clock.after(serves_s, self, self._become, self.vm.epoch + 1, self._serve)
+
+    def _take(self, lock: Lock, again: Callable[[], None]) -> bool:
+        """Take a lock; where another one holds it, try ``again`` a while, and then leave."""
+        if self._lock_until_s == 0.0:
+            self._lock_until_s = self.clock.now_s + LOCK_WAIT_S
+        if self.vm.holder(lock) is None:
+            self.vm.locks[lock] = self
+            return True
+        if self.clock.now_s >= self._lock_until_s:
+            self.vm.kill(self, f"another one holds the lock of the {lock}")
+        else:
+            self.clock.after(TAKE_EVERY_S, self, again)
+        return False
 
     def _become(self, at_least: int, then: Any) -> None:
         """Claim an epoch from the store, for as long as it takes."""
@@ -94,7 +103,7 @@ class Master(Process):
 
         def claimed(epoch: int | None, error: SnsError | None) -> None:
             if epoch is None or error is not None:
-                self.clock.after(0.5, self, self._become, at_least, then)
+                self.clock.after(CLAIM_RETRY_S, self, self._become, at_least, then)
                 return
             self.world.ledger.check_epoch(self, epoch)
             self.vm.epoch = max(self.vm.epoch, epoch)
@@ -105,8 +114,9 @@ class Master(Process):
 
     def raise_epoch(self, known: int, then: Any) -> None:
         """Rise above what a router knows."""
-        if self.epoch <= known:
-            self._become(known + 1, then)
+        at_least = risen(Epoch(self.epoch), Epoch(known))
+        if at_least is not None:
+            self._become(at_least, then)
         else:
             then()
 
@@ -124,18 +134,23 @@ class Master(Process):
         self.leaving.look()
 
     def terminate(self) -> None:
-        """Drain, then end."""
+        """Drain, then end; a master that leaves watches nobody any more."""
         if self.serving:
+            self.watch.stop()
             self.leaving.end()
         else:
             super().terminate()
 
     def take_over(self) -> None:
         """Become the available one: register with a claim above all that the routers know."""
-        if not self.leaving.on:
-            self.claim = self.highest_claim + 1
-            for registration in self.registrations:
-                registration.register()
+
+        def heard(took: int) -> None:
+            if took and not self.standing.leaving:
+                self.standing = self.standing.claiming()
+                tell_all(self.registrations, lambda _: None)
+
+        if not self.standing.leaving:
+            tell_all(self.registrations, heard)
 
     def died(self) -> None:
         """Reset every connection."""
@@ -159,7 +174,7 @@ class Master(Process):
     def notice_death(self, other: Process) -> None:
         """Tell the watch, or the guard of a spare."""
         if self.ready:
-            self.guard.notice_death(other)
+            self.standby.notice_death(other)
         elif self.serving:
             self.watch.died(other)
 
@@ -173,7 +188,7 @@ class Master(Process):
         """Serve a client, or a router's probe."""
         match call.method:
             case "probe":
-                call.reply(not self.leaving.over)
+                call.reply(not self.leaving.begun)
             case "who":
                 call.reply(self.registrations[0].info())
             case "login":
@@ -213,7 +228,7 @@ class Master(Process):
             call.refuse(SessionLost("not logged in at this server"))
             return
         if not self._reaches_store():
-            self.clock.after(STORE_TIMEOUT_S, self, call.refuse, StoreFailed("the store is away"))
+            self.clock.after(COMMAND_S, self, call.refuse, StoreFailed("the store is away"))
             return
         stream.open(self, after)
         call.reply(None)
@@ -248,7 +263,7 @@ class Master(Process):
     def ask_store(self, effect: Any, done: Any) -> None:
         """Run ``effect`` at the store, once or never; ``done`` gets its value or the error."""
         network = self.world.network
-        network.call(self, self.world.store_port, "store", effect, STORE_TIMEOUT_S, _told(done))
+        network.call(self, self.world.store_port, "store", effect, COMMAND_S, _told(done))
 
     def _reaches_store(self) -> bool:
         network, host = self.world.network, self.world.store_port.host

@@ -1,4 +1,4 @@
-"""Bugs that the simulator must find, each planted by replacing one function of the simulated world.
+"""Bugs that the simulator must find, each planted by replacing one function of the product, or of a model.
 
 They are kept so that we know what a clean run is worth: a simulator that finds none of them proves nothing.
 """
@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 
 from snsnode.base.ids import Epoch, VmName
 from snsnode.client.resume import Progress
+from snsnode.guard.judge import Memory, judge
+from snsnode.guard.judge import Verdict as Judged
 from snsnode.guard.machine import Event, Outcome, Rules, State, step
+from snsnode.guard.table import TABLE
+from snsnode.guard.times import Times
+from snsnode.guard.view import Me, View
 from snsnode.router import table
 from snsnode.router.table import Server, Table, Verdict
 from tests.simulation.machines import Machines
@@ -71,6 +76,17 @@ def _late_judge(state: State, event: Event, now_s: float, rules: Rules, *, wante
     return step(replace(state, tick_s=None), event, now_s, rules, wanted=wanted)
 
 
+def _no_patience(memory: Memory, view: View, me: Me, now_s: float, settings: Times) -> Judged:
+    """End a spare that was sent in at the first look."""
+    hasty = [replace(row, patience_s=lambda _: 0.0) if row.name == "deaf spare" else row for row in TABLE]
+    return judge(memory, view, me, now_s, settings, hasty)
+
+
+def _dead_pair_forgotten(memory: Memory, view: View, me: Me, now_s: float, settings: Times) -> Judged:
+    """Launch nothing where the whole pair is dead."""
+    return judge(memory, view, me, now_s, settings, [row for row in TABLE if row.name != "dead pair"])
+
+
 @dataclass(frozen=True, slots=True)
 class Bug:
     """One planted bug: what it replaces, in which world it is looked for, and what the simulator says of it."""
@@ -88,13 +104,23 @@ _STOPS = replace(_SMALL, only=("operator stops master", "operator stops pair", "
 _PAUSES = replace(_SMALL, seconds=30.0, only=("pause machine",))
 _STORM = Setup(vms=2, clients=60, seconds=20.0, fault_every_s=4.0, only=("kill everything",))
 
+_DEAF = replace(_SMALL, only=("kill master", "deadlock spare"))
+_ALL_DIE = replace(_SMALL, only=("kill all three",))
+
 BUGS = (
     Bug("epoch check dropped at registration", Machines(register=_register_any_epoch), _LATE, "the epoch of"),
     Bug("epoch check dropped at a crash", Machines(crash=_crash_any_epoch), _LATE, "and it serves"),
     Bug("lease never renewed", Machines(register=_never_renew), _SMALL, "which renewed its lease"),
     Bug("no jitter", Machines(unit=_no_jitter), _STORM, "within 100 ms"),
     Bug("request id forgotten", Machines(request_id=_new_request_id), _SMALL, "is stored twice"),
-    Bug("a stop is ignored", Machines(pair=_stop_ignored), _STOPS, "a stop is undone"),
-    Bug("a late watcher judges", Machines(pair=_late_judge), _PAUSES, "a healthy"),
+    Bug("a stop is ignored", Machines(pair=_stop_ignored), _STOPS, "I2: a launch that is not wanted"),
+    Bug(
+        "a late watcher judges",
+        Machines(pair=_late_judge),
+        _PAUSES,
+        "I3: evidence from before a late tick was kept",
+    ),
+    Bug("a slave has no patience", Machines(judge=_no_patience), _DEAF, "without a late look: deaf spare"),
+    Bug("a dead pair is forgotten", Machines(judge=_dead_pair_forgotten), _ALL_DIE, "waits since"),
     Bug("resume off by one", Machines(resume_after=_resume_one_later), _SMALL, "was missed"),
 )

@@ -9,23 +9,21 @@ from snsnode.base.ids import Epoch, VmName
 from snsnode.client import moves
 from snsnode.client.rounds import WAIT_MS
 from snsnode.node.config import Endpoint
+from snsnode.pair.routers import RETRY, TIMEOUT_S
 from snsnode.router import table as tables
 from snsnode.router.asking import ASK_S
+from snsnode.router.belief import PROBE_S
 from snsnode.router.exchange import APART_S, EVERY_MAX_S, LEASE_SHARE
 from snsnode.router.merge import News, unsure
 from snsnode.router.present import is_news
+from snsnode.router.service import EXPIRE_EVERY_S
 from tests.simulation import delays
 from tests.simulation.clock import Timer, cancel
 from tests.simulation.network import Call, Port, Server
-from tests.simulation.registration import RETRY
 from tests.table_rig import news_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-EXPIRE_EVERY_S = 0.1
-PROBE_S = 0.3
-EXCHANGE_TIMEOUT_S = 1.0
 
 
 class Site:
@@ -326,7 +324,7 @@ class Line:
             router.work(router.exchange_s, lambda: router.hear(*reply, at_s=asked_s))
             self._timer = self._clock.after(APART_S, router, self._rest)
 
-        router.world.network.call(router, self._other.port, "exchange", request, EXCHANGE_TIMEOUT_S, ended)
+        router.world.network.call(router, self._other.port, "exchange", request, TIMEOUT_S, ended)
 
     def _rest(self) -> None:
         if self._has_news:

@@ -3,18 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from snsnode.base.errors import SnsError
-from snsnode.guard.machine import Cause, Phase
+from snsnode.guard.machine import Cause
+from snsnode.pair.role import TAKE_EVERY_S
+from snsnode.pair.routers import RETRY, TIMEOUT_S
+from snsnode.slave.run import LOCK_WAIT_S, is_news
 from tests.simulation import delays
-from tests.simulation.registration import RETRY, TIMEOUT_S
 from tests.simulation.spare import SpareKeeper
 from tests.simulation.vm import VM, Process
 from tests.simulation.watching import Watch
 
 if TYPE_CHECKING:
     from tests.simulation.router import Site
-
-LOCK_WAIT_S = 1.0  # snsnode/slave/run.py
-LOCK_LOOK_S = 0.01
 
 
 class Slave(Process):
@@ -35,13 +34,14 @@ class Slave(Process):
             if self.clock.now_s >= self._lock_until_s:
                 self.vm.kill(self, "another one holds the role")
             else:
-                self.clock.after(LOCK_LOOK_S, self, self._take_role)
+                self.clock.after(TAKE_EVERY_S, self, self._take_role)
             return
         self.vm.locks["slave"], self.role_s = self, self.clock.now_s
         if self.vm.stopped["slave"]:
             self.vm.kill(self, "it was stopped")
             return
         self.world.ledger.check_stopped(self, "slave")
+        self.show_progress()
         self.watch.start()
         self._keep_spare()
 
@@ -70,8 +70,7 @@ class Slave(Process):
 
     def _report(self, router: "Site", crash: tuple[int], attempt: int) -> None:
         """Tell ``router`` until it has heard, or until it is no longer news."""
-        succeeded = self.vm.epoch > crash[0] and self.watch.state.phase is Phase.UP
-        if crash is not self._crash or succeeded:
+        if crash is not self._crash or not is_news(crash[0], self.vm.epoch, self.watch.state.phase):
             return
 
         def ended(reply: Any, error: SnsError | None) -> None:

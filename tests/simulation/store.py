@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from snsnode.base.errors import Fenced
 from snsnode.rpc import social_pb2
-
-HISTORY_POSTS = 20
-PAGE_POSTS = 64
+from snsnode.social.hub import PAGE_POSTS
+from snsnode.store.protocol import TIMELINE_POSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,6 @@ class StoreModel:
         """Return the ids of the newest posts of ``username`` and those it follows, newest first."""
         found: list[int] = []
         for name in (username, *self.followees[username]):
-            found += self.by_author[name][-HISTORY_POSTS:]
+            found += self.by_author[name][-TIMELINE_POSTS:]
         found.sort(reverse=True)
-        return found[:HISTORY_POSTS]
+        return found[:TIMELINE_POSTS]

@@ -1,12 +1,19 @@
-"""One VM: its processes, locks, stop intents, restart budget, and supervisord, which makes first launches only."""
+"""One VM: its processes, locks, stop intents, restart budget, and what observers of the pair see and do."""
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from snsnode.guard.judge import Action, Memory, Verdict
+from snsnode.guard.times import STOP_WAIT_S
+from snsnode.guard.view import Me, Place, View
 from snsnode.node.budget import Budget, spend
-from snsnode.node.config import Restart
+from snsnode.node.config import PARTNERS, Restart, RoleName
+from snsnode.node.places import EMPTY, Seen
 from snsnode.node.process import Identity
+from snsnode.pair.beat import PROGRESS_EVERY_S
+from snsnode.spec.model import Restart as RestartSpec
 from tests.simulation import delays
 from tests.simulation.network import Call, Port, Server
+from tests.simulation.supervisord import Supervisord
 
 if TYPE_CHECKING:
     from tests.simulation.master import Master
@@ -14,10 +21,11 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Role = Literal["master", "slave"]
+ROLES: tuple[Role, ...] = ("slave", "master")
 Lock = Literal["master", "slave", "spare"]
 
-RESTART = Restart(intensity=5, period_s=10.0, backoff_max_s=10.0)
-PROGRESS_EVERY_S = 0.1
+_SPEC = RestartSpec()
+RESTART = Restart(_SPEC.intensity, _SPEC.period_s, _SPEC.backoff_max_s)
 
 
 class Process(Server):
@@ -114,6 +122,9 @@ class VM:
         self.processes: list[Process] = []
         self.master: Master | None = None  # the one that serves
         self.stopped: dict[Role, bool] = {"master": False, "slave": False}
+        self.wanted: frozenset[RoleName] = frozenset(PARTNERS)
+        self.leaving: frozenset[RoleName] = frozenset()
+        self.supervisord: Supervisord | None = None
         self.stopped_s = 0.0
         self.drained = False  # the operator's mark
         self.paused = False  # the whole machine stands still
@@ -132,6 +143,35 @@ class VM:
         """Tell whether ``role`` is meant to run."""
         return not self.stopped[role]
 
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether somebody waits before a restart."""
+        return self.budget.waits(self.world.clock.now_s)
+
+    def seen(
+        self, place: Lock, *, counter: bool = False, answers: bool | None = None, taken: bool = False
+    ) -> Seen:
+        """Return what a look at a place finds; ``taken``: also where nobody holds it yet."""
+        process = self.holder(place)
+        if process is None:
+            return _TAKEN if taken else EMPTY
+        return Seen(process.identity, True, process.letter, process.progress if counter else None, answers)
+
+    def judged(self, memory: Memory, view: View, me: Me) -> Verdict:
+        """Ask the judge, and check what it says."""
+        now_s, world = self.world.clock.now_s, self.world
+        verdict = world.machines.judge(memory, view, me, now_s, world.times)
+        world.ledger.check_judge(self, memory, view, me, verdict)
+        return verdict
+
+    def end(self, action: Action, who: str) -> None:
+        """End whom the judge condemns."""
+        victim = self.find(action.victim)
+        if victim is not None:
+            if action.place is Place.SLAVE:
+                self.world.ledger.check_ended(victim, f"{who}: {action.cause}")
+            self.kill(victim, f"ended by the {who}: {action.cause}")
+
     def find(self, identity: Identity | None) -> Process | None:
         """Return the process that is alive."""
         return next((p for p in self.processes if p.identity == identity), None)
@@ -140,7 +180,7 @@ class VM:
         """Return the processes of a kind, the oldest first."""
         return [process for process in self.processes if process.kind == kind]
 
-    def withdraw(self, role: Role) -> float:
+    def withdraw(self, role: str) -> float:
         """Spend one restart; return the seconds to wait before it."""
         now_s, unit = self.world.clock.now_s, self.rng.random()
         self.budget, wait_s = spend(self.budget, RESTART, role, now_s, unit)
@@ -154,11 +194,11 @@ class VM:
 
         return self._add(Slave(self))
 
-    def spawn_master(self, *, spare: bool = False) -> "Master":
-        """Start a master, or a spare one."""
+    def spawn_master(self, *, spare: bool = False, parent: "Slave | None" = None) -> "Master":
+        """Start a master, or a spare one of ``parent``."""
         from tests.simulation.master import Master
 
-        return self._add(Master(self, spare=spare))
+        return self._add(Master(self, spare=spare, parent=parent))
 
     def _add(self, process: P) -> P:
         self.processes.append(process)
@@ -182,10 +222,6 @@ class VM:
         for other in self.processes:
             told_s = delays.around(delays.NOTICED_S, self.rng)
             self.world.clock.after(told_s, other, other.notice_death, process)
-        if not self.processes and self.up:
-            self.world.clock.after(
-                self.rng.uniform(*delays.SUPERVISORD_S), None, self._launch_dead_pair, self.born
-            )
 
     # --- supervisord -----------------------------------------------------------------------------------------
 
@@ -194,31 +230,19 @@ class VM:
         self.up = True
         self.world.network.power(self.name, True)
         self.budget = Budget()
+        self.supervisord = Supervisord(self)
         if self.may_start("slave"):
-            self.spawn_slave()
+            self.supervisord.launch()
 
     def crash(self) -> None:
         """Power off: nobody is told."""
         self.up = self.paused = False
         self.born += 1
         self.world.network.power(self.name, False)
+        if self.supervisord is not None:
+            self.supervisord.alive = False
         for process in tuple(self.processes):
             self.kill(process, "power lost")
-
-    def _launch_dead_pair(self, born: int) -> None:
-        """Make a new first launch where a whole pair is dead and meant to run."""
-        if self._is_dead(born):
-            self.world.clock.after(self.withdraw("slave"), None, self._launch_if_dead, born)
-
-    def _is_dead(self, born: int) -> bool:
-        return born == self.born and self.up and not self.processes and self.may_start("slave")
-
-    def _launch_if_dead(self, born: int) -> None:
-        if self.paused:
-            self.world.clock.after(1.0, None, self._launch_if_dead, born)
-        elif self._is_dead(born):
-            self.world.note(f"{self.name}: supervisord launches a dead pair")
-            self.spawn_slave()
 
     # --- the operator ----------------------------------------------------------------------------------------
 
@@ -228,10 +252,11 @@ class VM:
         self.stopped_s = self.world.clock.now_s
         for stopped in roles:
             self.stopped[stopped] = True
+        self._note_intents()
         for stopped in roles:
             for process in self.living(stopped) + (self.living("spare") if stopped == "slave" else []):
                 process.work(0.0, process.terminate)
-                self.world.clock.after(8.0, None, self._kill_stubborn, process, stopped)
+                self.world.clock.after(STOP_WAIT_S, None, self._kill_stubborn, process, stopped)
 
     def _kill_stubborn(self, process: Process, role: Role) -> None:
         if self.stopped[role]:
@@ -242,5 +267,13 @@ class VM:
         self.stopped["master"] = False
         if role == "slave":
             self.stopped["slave"] = False
-            if self.up and self.holder("slave") is None:
-                self.spawn_slave()
+        self._note_intents()
+        if role == "slave" and self.supervisord is not None and self.up and self.holder("slave") is None:
+            self.supervisord.launch()
+
+    def _note_intents(self) -> None:
+        self.leaving = frozenset(role for role in ROLES if self.stopped[role])
+        self.wanted = frozenset(PARTNERS) - self.leaving
+
+
+_TAKEN = Seen(taken=True)

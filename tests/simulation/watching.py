@@ -5,12 +5,11 @@ from collections.abc import Callable
 from snsnode.guard import machine
 from snsnode.guard.machine import Cause, Phase
 from snsnode.node.process import Identity
+from snsnode.pair.planned import Unwanted, is_paid
+from snsnode.pair.watch import BEATS_AT_ONCE, STARTING_LOOK_S
 from tests.simulation import delays
 from tests.simulation.clock import Timer, cancel
 from tests.simulation.vm import VM, Process, Role
-
-FIRST_SIGN_S = 0.005  # a starting partner's progress is looked for so often
-BEATS_AT_ONCE = 2
 
 
 class Watch:
@@ -30,15 +29,21 @@ class Watch:
         self.state = machine.State()
         self._launch_one = launch
         self._on_down = on_down
-        self._rules = self.world.rules(sends=role == "master")
+        self.rules = self.world.rules(sends=role == "master")
+        self._over = False
+        self._unwanted: Unwanted | None = None
         self._replacing = False
         self._beats = 0
         self._timer: Timer | None = None
-        self._last: dict[Identity, Process] = {}
 
     def start(self) -> None:
         """Begin to watch."""
         self._turn()
+
+    def stop(self) -> None:
+        """Watch no more: who watches is asked to end."""
+        self._over = True
+        cancel(self._timer)
 
     def wake(self) -> None:
         """Look now."""
@@ -48,7 +53,7 @@ class Watch:
     def notice_first_sign(self, partner: Process) -> None:
         """A starting partner shows progress: a watcher that waits for it sees that within milliseconds."""
         if self.state.phase is Phase.STARTING and self.state.partner == partner.identity:
-            self.world.clock.after(self.vm.rng.random() * FIRST_SIGN_S, self.owner, self.wake)
+            self.world.clock.after(self.vm.rng.random() * STARTING_LOOK_S, self.owner, self.wake)
 
     def died(self, process: Process) -> None:
         """The kernel says that ``process`` is dead."""
@@ -72,12 +77,17 @@ class Watch:
             return
         holder = self.vm.holder(self.role)
         if holder is not None and holder.identity != self.state.partner:
-            settled = self.world.clock.now_s - holder.started_s > self._rules.start_deadline_s
+            settled = self.world.clock.now_s - holder.started_s > self.rules.start_deadline_s
             self._feed(machine.Seen(holder.identity, settled))
 
     def _feed(self, event: machine.Event) -> None:
-        wanted, now_s = self.vm.may_start(self.role), self.world.clock.now_s
-        self.state, actions = self.world.machines.pair(self.state, event, now_s, self._rules, wanted=wanted)
+        if self._over:
+            return
+        before, wanted, now_s = self.state, self.vm.may_start(self.role), self.world.clock.now_s
+        self.state, actions = self.world.machines.pair(before, event, now_s, self.rules, wanted=wanted)
+        self.world.ledger.check_machine(self, before, event, wanted, actions)
+        if not wanted and before.partner is not None:
+            self._unwanted = Unwanted(before.partner, now_s)
         for action in actions:
             match action:
                 case machine.Beat(partner):
@@ -105,8 +115,8 @@ class Watch:
             delay_s = 2 * delays.LOCAL_S
         else:
             answer = machine.Missed(identity)
-            delay_s = self._rules.timeout_s if listens else delays.LOCAL_S
-        until_s = self.world.clock.now_s + self._rules.timeout_s
+            delay_s = self.rules.timeout_s if listens else delays.LOCAL_S
+        until_s = self.world.clock.now_s + self.rules.timeout_s
         self.world.clock.after(delay_s, self.owner, self._beat_ended, identity, answer, until_s)
 
     def _beat_ended(self, identity: Identity, answer: machine.Event, until_s: float) -> None:
@@ -120,21 +130,22 @@ class Watch:
         victim = self.vm.find(identity)
         self.world.note(f"{self.vm.name}: {self.owner.kind} replaces {self.role} {identity.pid}: {cause.value}")
         if victim is None:
-            self._cleared(None)
+            self._cleared(identity, None)
             return
         self.world.ledger.check_verdict(self, victim, cause)
         self.vm.kill(victim, f"killed by the {self.owner.kind}: {cause.value}")
-        self.world.clock.after(delays.around(delays.RESET_S, self.vm.rng), self.owner, self._cleared, victim)
+        self.world.clock.after(
+            delays.around(delays.RESET_S, self.vm.rng), self.owner, self._cleared, identity, victim
+        )
 
-    def _cleared(self, victim: Process | None) -> None:
+    def _cleared(self, identity: Identity, victim: Process | None) -> None:
         self._on_down(victim)
         successor = self.vm.holder(self.role)
-        if successor is not None:
-            self._replaced(machine.Seen(successor.identity))
-        elif not self.vm.may_start(self.role):
-            self._replaced(machine.Cleared(0.0))
-        else:
-            self._replaced(machine.Cleared(self.vm.withdraw(self.role)))
+        planned = self._unwanted is not None and self._unwanted.explains(identity, self.world.clock.now_s)
+        wanted = self.vm.may_start(self.role)
+        paid = is_paid(succeeded=successor is not None, wanted=wanted, planned=planned)
+        wait_s = self.vm.withdraw(self.role) if paid else 0.0
+        self._replaced(machine.Seen(successor.identity) if successor is not None else machine.Cleared(wait_s))
 
     def _launch(self, cause: Cause) -> None:
         successor = self.vm.holder(self.role)

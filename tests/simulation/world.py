@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snsnode.base.errors import SnsError
 from snsnode.guard.machine import Rules
-from snsnode.guard.times import Times
+from snsnode.guard.times import SHIPPED, TICK_S, Times
 from tests.simulation import delays
 from tests.simulation.client import Client
 from tests.simulation.clock import Clock
@@ -44,12 +44,13 @@ class Setup:
     only: tuple[str, ...] = ()  # these kinds of faults; none: all kinds
     think_s: float = 1.0  # between a client's posts
     selection: Literal["single", "spread"] = "single"
-    interval_s: float = 3.0
-    timeout_s: float = 1.0
-    silence_s: float = 9.0
-    turn_s: float = 0.1004  # between a watcher's looks: a tick, and what a busy machine adds
+    interval_s: float = SHIPPED.interval_s
+    timeout_s: float = SHIPPED.timeout_s
+    silence_s: float = SHIPPED.silence_s
+    turn_s: float = TICK_S + 0.0004  # between a watcher's looks: a tick, and what a busy machine adds
     warm_up_s: float = 3.0
     client_hosts: int = 4
+    strict: bool = True  # the guard's invariants are checked after every step and look
 
 
 class StoreServer(Server):
@@ -79,6 +80,7 @@ class World:
     def __init__(self, setup: Setup, machines: Machines | None = None) -> None:
         self.setup = setup
         self.machines = machines or Machines()
+        self.times = Times(setup.interval_s, setup.timeout_s, setup.silence_s, RESTART.backoff_max_s)
         self.clock = Clock()
         self.trace: deque[str] = deque(maxlen=TRACE_MAX)
         self.network = Network(self.clock, self.rng("network"))
@@ -129,9 +131,7 @@ class World:
 
     def rules(self, *, sends: bool) -> Rules:
         """Return the times of a watch."""
-        setup = self.setup
-        times = Times(setup.interval_s, setup.timeout_s, setup.silence_s, RESTART.backoff_max_s)
-        return Rules.of(times, sends=sends)
+        return Rules.of(self.times, sends=sends)
 
     def text_of(self, post_id: int) -> str:
         """Return the text of a post."""
