@@ -4,6 +4,34 @@ from tests.mutations.entry import Mutation
 
 MUTATIONS = (
     Mutation(
+        "a master that ends follows no epoch of a router",
+        "snsnode/master/standing.py",
+        "standing.ending or is_beyond_belief(own, known)",
+        "is_beyond_belief(own, known)",
+        "tests/unit/test_master_standing.py",
+    ),
+    Mutation(
+        "a launch that waits is paid for once",
+        "snsnode/guard/plan.py",
+        "if plan is None or plan.act is not wanted.act:",
+        "if True:",
+        "tests/unit/test_guard_plan.py",
+    ),
+    Mutation(
+        "a restart that an operator asked for costs the budget nothing",
+        "snsnode/pair/planned.py",
+        "wanted and not planned and not succeeded",
+        "wanted and not succeeded",
+        "tests/unit/test_pair_planned.py",
+    ),
+    Mutation(
+        "one spare at a time",
+        "snsnode/slave/keeping.py",
+        "view.dismissed is None",
+        "True",
+        "tests/unit/test_slave_keeping.py",
+    ),
+    Mutation(
         "an epoch far above the store's is not believed",
         "snsnode/master/incarnation.py",
         "if stored.claimed and epochs.is_beyond_belief(own, stored.epoch):",

@@ -76,15 +76,18 @@ def _late_judge(state: State, event: Event, now_s: float, rules: Rules, *, wante
     return step(replace(state, tick_s=None), event, now_s, rules, wanted=wanted)
 
 
+_ROWS = {row.name: row for row in TABLE}
+
+
 def _no_patience(memory: Memory, view: View, me: Me, now_s: float, settings: Times) -> Judged:
     """End a spare that was sent in at the first look."""
-    hasty = [replace(row, patience_s=lambda _: 0.0) if row.name == "deaf spare" else row for row in TABLE]
+    hasty = [replace(row, patience_s=lambda _: 0.0) if row is _ROWS["sent spare"] else row for row in TABLE]
     return judge(memory, view, me, now_s, settings, hasty)
 
 
 def _dead_pair_forgotten(memory: Memory, view: View, me: Me, now_s: float, settings: Times) -> Judged:
     """Launch nothing where the whole pair is dead."""
-    return judge(memory, view, me, now_s, settings, [row for row in TABLE if row.name != "dead pair"])
+    return judge(memory, view, me, now_s, settings, [row for row in TABLE if row is not _ROWS["dead pair"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ _STOPS = replace(_SMALL, only=("operator stops master", "operator stops pair", "
 _PAUSES = replace(_SMALL, seconds=30.0, only=("pause machine",))
 _STORM = Setup(vms=2, clients=60, seconds=20.0, fault_every_s=4.0, only=("kill everything",))
 
-_DEAF = replace(_SMALL, only=("kill master", "deadlock spare"))
+_SENT_IN = replace(_SMALL, only=("kill master", "deadlock spare"))
 _ALL_DIE = replace(_SMALL, only=("kill all three",))
 
 BUGS = (
@@ -120,7 +123,7 @@ BUGS = (
         _PAUSES,
         "I3: evidence from before a late tick was kept",
     ),
-    Bug("a slave has no patience", Machines(judge=_no_patience), _DEAF, "without a late look: deaf spare"),
+    Bug("a slave has no patience", Machines(judge=_no_patience), _SENT_IN, "without a late look: sent spare"),
     Bug("a dead pair is forgotten", Machines(judge=_dead_pair_forgotten), _ALL_DIE, "waits since"),
     Bug("resume off by one", Machines(resume_after=_resume_one_later), _SMALL, "was missed"),
 )
