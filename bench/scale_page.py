@@ -125,6 +125,9 @@ FINDINGS = """## What it shows
   costs is to take another router's table, at each change: 27 µs for each server known, so 27 ms of a
   core at 1,000 servers, up to twenty times a second for each other router. With `spread` choosing costs
   1 ms of a core at 1,000 servers.
+- **Since the simulator drives the product's own rules** for spares, registrations, departures and supervisord, the
+  figures with `spread`, and with `single` up to 100 VMs, are about what they were. At 300 VMs with `single` the
+  tails of the two later storms have doubled (p99 2.9 to 7.8 s and 8.2 to 16.2 s). It is one run each; why is open.
 - **Limits that are near**: a router knows 1,000 servers, and a server takes 10,000 clients.
 """
 
