@@ -31,6 +31,21 @@ MUTATIONS = (
         "tests/store/test_postgresql_additions.py",
     ),
     Mutation(
+        "what closes a store that is copied waits for the step that was cancelled",
+        "snsnode/store/sqlite_transfer.py",
+        """            with self._in_use:
+                return work()""",
+        """            return work()""",
+        "tests/store/test_store_copy.py",
+    ),
+    Mutation(
+        "a want of descriptors is no bad configuration of the store",
+        "snsnode/store/sqlite_file.py",
+        "    if isinstance(error, apsw.CantOpenError):",
+        "    if False:",
+        "tests/store/test_sqlite_file.py",
+    ),
+    Mutation(
         "a new name that differs only in case is refused",
         "snsnode/store/sqlite_writes.py",
         "if alike and who.username not in alike:",
