@@ -129,4 +129,11 @@ MUTATIONS = (
         "self._threads < 10_000:",
         "tests/unit/test_router_peer.py::test_many_names_take_a_few_threads",
     ),
+    Mutation(
+        "a role logs no lines of gRPC",
+        "snsnode/slave/__init__.py",
+        'os.environ.setdefault("GRPC_VERBOSITY", "NONE")',
+        'os.environ.setdefault("GRPC_VERBOSITY", "INFO")',
+        "tests/integration/test_floods.py::test_a_planned_end_leaves_lines_of_ours_only_whoever_starts_supervisord",
+    ),
 )
