@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from snsnode.base import aside, trust
-from snsnode.base.errors import ConfigError, SnsError, UsageError
+from snsnode.base.errors import EXIT_NOT_SO, ConfigError, SnsError, UsageError
 from snsnode.base.ids import VmName
 from snsnode.cli.options import home_of, selected
 from snsnode.cli.specfile import load_spec, show_warnings, spec_path_of
@@ -83,14 +83,18 @@ class Machine:
             raise UsageError(f"cannot find a {role}{where}: the spec {self.path} has none there")
         return found
 
-    def tell_unknown(self, vms: tuple[VmName, ...], done: str) -> None:
-        """Say which of ``vms`` have an address that cannot be looked up, so that they may live here."""
+    def tell_unknown(self, vms: tuple[VmName, ...], done: str) -> int:
+        """Say which of ``vms`` have an address that cannot be looked up, so that they may live here.
+
+        Returns the exit code: 1 where there is one, for then nobody knows whether all was done.
+        """
         found = [f"{name} ({where})" for name in vms if not is_found(where := self.spec.vms[name].address)]
         if found:
             complain(
                 f"snsctl: cannot look up the addresses of {', '.join(found)}; what of them lives here was not "
                 f"{done}; check the name service, or write numbers in the spec"
             )
+        return EXIT_NOT_SO if found else 0
 
     def endpoints(self, role: RoleName) -> tuple[Endpoint, ...]:
         """Return where every VM of the spec that has ``role`` listens."""

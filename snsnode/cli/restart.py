@@ -27,12 +27,12 @@ def command(role: str | None, spec_path: Path | None, home: Path | None, vms: tu
     from snsnode.control.start import restart_role, start_roles, start_supervisord
     from snsnode.control.stop import stop_all
 
-    here.tell_unknown(here.vms if role is None else here.having(machine.role_named(role)), "restarted")
+    code = here.tell_unknown(here.vms if role is None else here.having(machine.role_named(role)), "restarted")
     if role is None:
         local = here.local()
         in_parallel(lambda vm: stop_all(vm.dir, vm.config.roles), local)
         in_parallel(lambda vm: start_roles(vm, [r for r in vm.config.roles if r != "master"], tell), local)
-        return 0
+        return code
     name = machine.role_named(role)
     local = here.local(here.having(name))
     if not local:
@@ -41,4 +41,4 @@ def command(role: str | None, spec_path: Path | None, home: Path | None, vms: tu
         start_supervisord(vm)
         restart_role(vm, name)
         tell(f"{vm.name} {role}: restarted")
-    return 0
+    return code

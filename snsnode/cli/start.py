@@ -52,10 +52,8 @@ def command(
     if user is not None:
         raise UsageError(f"cannot take {user!r}: only 'start client USER' has a second word")
     if role is None:
-        _everything(here, at, template_path)
-    else:
-        _role(here, role, at)
-    return 0
+        return _everything(here, at, template_path)
+    return _role(here, role, at)
 
 
 def _client(here: Machine, user: str | None, router_at: str | None) -> int:
@@ -67,19 +65,20 @@ def _client(here: Machine, user: str | None, router_at: str | None) -> int:
     return run_client(routers, user)
 
 
-def _role(here: Machine, role: str, at: str | None) -> None:
+def _role(here: Machine, role: str, at: str | None) -> int:
     from snsnode.control.start import start_roles
 
     name = machine.role_named(role)
     wanted = here.having(name, at)
-    here.tell_unknown(wanted, "started")
+    code = here.tell_unknown(wanted, "started")
     local = here.local(wanted)
     if not local:
         raise UsageError(f"cannot start the {role} of {', '.join(wanted)}: not on this machine")
     in_parallel(lambda vm: start_roles(vm, [name], tell), local)
+    return code
 
 
-def _everything(here: Machine, at: str | None, template_path: Path | None) -> None:
+def _everything(here: Machine, at: str | None, template_path: Path | None) -> int:
     wanted = tuple(name for name in here.vms if at in (None, here.spec.vms[name].address))
     _say_if_outdated(here, template_path)
     # A silent name service holds up nobody whose address is known without it.
@@ -95,11 +94,12 @@ def _everything(here: Machine, at: str | None, template_path: Path | None) -> No
     if wanted == tuple(here.spec.vms):
         _end_what_left(here)
     broken += _bring_up(here, wanted if known == wanted else tuple(name for name in wanted if name not in known))
-    _tell_of_others(here, wanted)
+    code = _tell_of_others(here, wanted)
     for error in broken[1:]:
         complain(f"snsctl: {error.message}")
     if broken:
         raise broken[0]
+    return code
 
 
 def _bring_up(here: Machine, vms: tuple[VmName, ...]) -> list[ConfigError]:
@@ -119,12 +119,12 @@ def _bring_up(here: Machine, vms: tuple[VmName, ...]) -> list[ConfigError]:
     return broken
 
 
-def _tell_of_others(here: Machine, vms: tuple[VmName, ...]) -> None:
+def _tell_of_others(here: Machine, vms: tuple[VmName, ...]) -> int:
     others = [name for name in vms if not is_local(here.spec.vms[name].address)]
     elsewhere = [name for name in others if is_elsewhere(here.spec.vms[name].address)]
     if elsewhere:
         tell(f"not on this machine: {', '.join(elsewhere)}")
-    here.tell_unknown(tuple(name for name in others if name not in elsewhere), "started")
+    return here.tell_unknown(tuple(name for name in others if name not in elsewhere), "started")
 
 
 def _end_what_left(here: Machine) -> None:

@@ -36,12 +36,13 @@ class SyncClient:
         """Check the arguments; nothing is sent yet.
 
         ``routers`` are ``host:port`` each. ``on_event`` is called in the background thread and must not block; it
-        cannot call this client.
+        cannot call this client, nor end the program: what it raises is logged, ``SystemExit`` too.
 
         Raises:
             InvalidInput: an argument is malformed.
         """
-        self._client = Client(routers, username, deadline_s=deadline_s, on_event=on_event)
+        contained = _contained(on_event) if callable(on_event) else on_event
+        self._client = Client(routers, username, deadline_s=deadline_s, on_event=contained)
         self._background: Background | None = None
 
     @property
@@ -198,6 +199,22 @@ class SyncTimeline(Iterator[Post]):
         except SnsError:
             return []  # cancelled in time; another error comes again
         return [] if post is None else [post]
+
+
+def _contained(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Return ``on_event``, from which nothing gets out that would end the thread: it serves every client."""
+
+    def call(event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            raise
+        except BaseException as error:  # of a thread that is not the main one, none of them ends the program
+            raise RuntimeError(
+                f"cannot end the program from on_event: {error!r} in the client's thread"
+            ) from error
+
+    return call
 
 
 async def _timeline(client: Client) -> Timeline:

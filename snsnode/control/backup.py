@@ -15,8 +15,11 @@ from pathlib import Path
 from snsnode.base.errors import Exhausted, SnsError, UsageError
 from snsnode.base.ids import PATH_SHOWN, shown
 from snsnode.control.files import is_same_file, why_not_writable
+from snsnode.node.config import FILENAME
 from snsnode.node.durable import sync_folder
 from snsnode.store.engines import SIDE_FILES, check_sqlite_files, sqlite_path
+
+_HEAD = b"SQLite format 3\0"  # how every database begins, and so every backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ def back_up(store: str, home: Path, file: Path, *, force: bool) -> Report:
     source = sqlite_path(store, home)
     check_sqlite_files(source)
     check_place(source, file, force=force)
+    check_replaced(home, file)
     start_s = time.monotonic()
     from snsnode.store import sqlite_backup  # here: apsw is loaded only where there is something to copy
 
@@ -56,6 +60,7 @@ def back_up(store: str, home: Path, file: Path, *, force: bool) -> Report:
         copied = sqlite_backup.back_up(source, temporary, file)
         _make_durable(temporary)
         check_place(source, file, force=force)  # somebody may have been faster
+        check_replaced(home, file)
         _remove_side_files(file)
         temporary.replace(file)
         sync_folder(file.parent)
@@ -113,6 +118,26 @@ def check_place(source: Path, file: Path, *, force: bool) -> None:
                 f"{what}: {side.name} of another file lies there, and SQLite would read it with this one; name "
                 "another file, or say --force to remove it"
             )
+
+
+def check_replaced(home: Path, file: Path) -> None:
+    """Refuse to replace what lies in a cluster's home or a VM's folder and is no backup.
+
+    Raises:
+        UsageError: it is such a file.
+    """
+    folders = Path(os.path.realpath(file)).parents
+    ours = Path(os.path.realpath(home)) == folders[0] or any((each / FILENAME).exists() for each in folders)
+    if ours and file.exists() and not _is_database(file):
+        raise UsageError(
+            f"cannot write the backup {shown(str(file), PATH_SHOWN)}: it lies in a cluster's home and is "
+            "no backup; name another file, best on another disk"
+        )
+
+
+def _is_database(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(len(_HEAD)) == _HEAD
 
 
 def _make_durable(path: Path) -> None:

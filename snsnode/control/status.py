@@ -156,7 +156,7 @@ class _Visit:
     """What this machine has of a VM; filled by a thread, and read as far as it came when the time is up."""
 
     def __init__(self, folder: Path, address: str, until_s: float, *, looks: bool = True) -> None:
-        self._looks = looks
+        self.looks = looks
         self._folder = folder
         self._address = address
         self._until_s = until_s
@@ -167,7 +167,7 @@ class _Visit:
 
     def make(self) -> None:
         """Look whether the VM lives here, and ask its supervisord."""
-        here = self._looks and is_local(self._address)
+        here = self.looks and is_local(self._address)
         if here:
             self.vm_dir = VmDir(self._folder.absolute())
         self.resolved = here or (names.is_answered(self._address) and is_found(self._address))
@@ -258,7 +258,7 @@ def _available(servers: list[ServerStatus], said: "Sequence[RouterSaid | None]")
 def _process(visit: _Visit | None, role: RoleName) -> Process:
     vm_dir = visit.vm_dir if visit is not None else None
     if visit is None or vm_dir is None:
-        return Process(note="on another machine" if visit is None else "not looked at")
+        return Process(note=_why_not_seen(visit))
     programs = visit.programs
     holder = live_holder(vm_dir, role)
     program = (programs or {}).get(role)
@@ -273,6 +273,13 @@ def _process(visit: _Visit | None, role: RoleName) -> Process:
         note = "frozen (SIGSTOP)"
     state = program.state if program is not None and program.pid == holder.identity.pid else "RUNNING"
     return Process(holder.identity.pid, state, round(holder.uptime_s, 1), restarts, note, holder.version)
+
+
+def _why_not_seen(visit: _Visit | None) -> str:
+    """Say why nothing is told of a process that is not here, as far as anybody knows."""
+    if visit is None or not visit.looks:
+        return "not looked at"
+    return "on another machine" if visit.resolved else "its address cannot be looked up"
 
 
 def _notes(question: Question, said: "Sequence[RouterSaid | None]", visits: dict[VmName, _Visit]) -> list[str]:

@@ -204,6 +204,25 @@ async def test_client_cannot_be_called_from_its_own_callback(cluster: Cluster) -
     assert any("cannot call from on_event" in message for message in refused)
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), ValueError()])
+async def test_callback_that_raises_ends_neither_its_client_nor_another(
+    cluster: Cluster, raised: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_event(event: Event) -> None:
+        raise raised
+
+    def talk() -> None:
+        with (
+            SyncClient(cluster.targets, "bob") as bob,
+            SyncClient(cluster.targets, "alice", on_event=on_event) as alice,
+        ):
+            assert alice.post("hello").text == "hello"
+            assert bob.post("hello").text == "hello"
+
+    await asyncio.to_thread(talk)
+    assert any("on_event failed" in record.message for record in caplog.records)
+
+
 async def test_inside_a_running_event_loop_it_blocks_that_loop_and_works(cluster: Cluster) -> None:
     client = SyncClient(cluster.targets, "alice")
     await asyncio.to_thread(client.__enter__)  # this test's loop has the router, which the login needs

@@ -118,7 +118,7 @@ def test_silent_name_service_holds_nobody_up_whose_address_is_known() -> None:
         cluster.spec.write_text(cluster.spec.read_text() + "\n".join(lines) + "\n")
         cluster.generate()
         began_s = time.monotonic()
-        done = cluster.ctl("start", environment={"PYTHONPATH": str(hooks)})
+        done = cluster.ctl("start", environment={"PYTHONPATH": str(hooks)}, code=1)
         assert time.monotonic() - began_s < SOON_S
         assert "vm2 slave: up" in done.stdout
         assert "cannot look up the addresses of far1 (far1.invalid), far2 (far2.invalid), far3" in done.stderr
@@ -127,7 +127,7 @@ def test_silent_name_service_holds_nobody_up_whose_address_is_known() -> None:
         # Nobody has seen where far1 lives.
         said = cluster.ctl("why", "far1", environment={"PYTHONPATH": str(hooks)}, code=2).stderr
         assert "its address, far1.invalid, cannot be looked up" in said
-        said = cluster.ctl("restart", "router", environment={"PYTHONPATH": str(hooks)}).stderr
+        said = cluster.ctl("restart", "router", environment={"PYTHONPATH": str(hooks)}, code=1).stderr
         assert "far3.invalid); what of them lives here was not restarted" in said
         assert cluster.process("vm2", "master") is not None
 
@@ -136,10 +136,11 @@ def test_a_name_that_leads_nowhere_is_not_said_to_be_on_another_machine() -> Non
     with running(start=False) as cluster:
         cluster.spec.write_text(cluster.spec.read_text() + "  far: {address: far.invalid, router: {port: 3010}}\n")
         cluster.generate()
-        cluster.start()
+        assert "what of them lives here was not started" in cluster.ctl("start", code=1).stderr
         said = cluster.ctl("status", code=None).stdout
         assert "their address could not be looked up: far" in said
-        assert "on other machines" not in said
+        assert "its address cannot be looked up" in said
+        assert "on other machines" not in said and "on another machine" not in said
 
 
 def test_start_that_a_stop_overtakes_says_so_at_once() -> None:

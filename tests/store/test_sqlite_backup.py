@@ -125,6 +125,21 @@ async def test_existing_file_is_replaced_by_force_alone(store: SqliteStore, path
     assert backed_up(path, folder / "second").users == 2
 
 
+@pytest.mark.parametrize("name", ["node.json", "cluster.json", "run/master.pid", "log/master.log", "../outline"])
+async def test_file_of_a_cluster_is_replaced_by_no_backup(store: SqliteStore, path: Path, name: str) -> None:
+    """What an option was meant to replace is an older backup."""
+    vm = path.parent / "vm2"
+    for each in (vm, vm / "run", vm / "log"):
+        each.mkdir()
+    (vm / "node.json").write_text("{}")
+    (vm / name).write_text("the cluster's own")
+    with pytest.raises(UsageError, match="it lies in a cluster's home and is no backup; name another file"):
+        backed_up(path, vm / name, force=True)
+    assert (vm / name).read_text() == "the cluster's own"
+    backed_up(path, vm / "copy")
+    assert backed_up(path, vm / "copy", force=True).users == 2
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("force", [True, False])
 async def test_store_is_never_backed_up_into_itself(
