@@ -201,7 +201,8 @@ MAY = {
         (Act.RESCUE, Place.MASTER),
         (Act.LEAVE, Place.SPARE),
     },
-    Me.SUPERVISORD: {(Act.END, Place.SLAVE), (Act.END, Place.SPARE), (Act.LAUNCH_SLAVE, Place.SLAVE)},
+    Me.SUPERVISORD: {(Act.END, place) for place in Place if place is not Place.MASTER}
+    | {(Act.LAUNCH_SLAVE, Place.SLAVE)},
 }  # fmt: skip
 
 

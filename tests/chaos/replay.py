@@ -6,6 +6,7 @@ A recording that was altered is refused: a line that is missing, a look that lea
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Look:
 
     at_s: float
     me: Me
+    place: str  # "" for the pair's table, else the place that the table is of
     view: View
     settings: Times
     memory: Memory
@@ -167,7 +169,7 @@ class _File:
         if broken:
             raise Altered(f"{broken} for {seen} of the {name}")
         self._memories[stream] = after, actions
-        return Look(at_s, me, seen, settings, after, actions)
+        return Look(at_s, me, place, seen, settings, after, actions)
 
     def _step(
         self, stream: tuple[str, ...], at_s: float, state: Any, event: Any, rules: Any, wanted: bool, phase: str,
@@ -201,7 +203,11 @@ class _File:
 
 
 def _table(place: str) -> tuple[Row, ...]:
-    return tables.TABLE
+    """Return the pair's rows, or those of a place that has a table of its own."""
+    if not place:
+        return tables.TABLE
+    rows: tuple[Row, ...] = getattr(import_module(f"snsnode.guard.{place}"), f"{place.upper()}_TABLE")
+    return rows
 
 
 def _unpacked(value: Any, more: dict[str, Any] | None = None) -> Any:

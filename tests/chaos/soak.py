@@ -198,6 +198,8 @@ def _replay(recordings: Path, report: Report) -> None:
     """Replay what each observer saw and did, and compare it with the explorer's world."""
     replayed = replay(recordings)
     report.problems += replayed.problems
+    if not replayed.looks or not replayed.steps:
+        report.problems.append(f"nothing was recorded: {replayed}")
     compared = explained(replayed, SETTINGS)
     report.problems += [f"unknown to the explorer, {n} times: {what}" for what, n in compared.problems.items()]
     report.replayed = f"{replayed}\n{compared}"

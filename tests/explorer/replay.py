@@ -17,7 +17,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
 from itertools import pairwise
+from typing import Any
 
 from snsnode.guard import machine
 from snsnode.guard.times import Times
@@ -25,9 +29,6 @@ from snsnode.guard.view import Me, View
 from snsnode.node.places import Seen
 from snsnode.node.process import Identity
 from tests.chaos.replay import Look, Replayed, Step
-from tests.explorer.search import faults, successors
-from tests.explorer.state import State, canonical
-from tests.explorer.world import Setup, World, first_state
 
 STEPS_AT_ONCE = 4  # so many things may happen between two looks that are a tick apart
 STEPS_A_SECOND = 10.0
@@ -47,6 +48,7 @@ class Known:
 
     ways: dict[Me, dict[Node, set[Node]]] = field(default_factory=lambda: {me: {} for me in Me})
     moves: set[Moved] = field(default_factory=set)
+    violations: set[str] = field(default_factory=set)  # what must never happen, and did
     steps: int = 0
 
 
@@ -121,13 +123,32 @@ def _event(event: machine.Event) -> str:
 # --- what the explorer knows ----------------------------------------------------------------------------------
 
 
+def _part(name: str) -> Any:
+    """Return a part of the explorer, whichever of its files holds it."""
+    for home in ("setup", "ground", "hands", "steps", "disturbances", "folds", "world", "search", "state"):
+        if find_spec(f"tests.explorer.{home}") is not None:
+            module = import_module(f"tests.explorer.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    return None
+
+
+_successors, _World, _Setup, _Violation = map(_part, ("successors", "World", "Setup", "Violation"))
+
+
+def _struck(setup: Any, state: Any) -> list[Any]:
+    """Return what may follow by a fault."""
+    disturbances = _part("disturbances")
+    return list(disturbances(setup, state, 0) if disturbances else _part("faults")(setup, state))
+
+
 class Walker:
     """Walks at random through the explorer's steps and faults, and notes what it meets on the way.
 
     A search to the end meets it all, but only with as few faults as it has time for; a soak has hundreds.
     """
 
-    def __init__(self, setup: Setup, seed: int = 1) -> None:
+    def __init__(self, setup: Any, seed: int = 1) -> None:
         self.known = Known()
         self._setup = replace(setup, step=self._step)
         self._random = random.Random(seed)
@@ -137,9 +158,11 @@ class Walker:
         """Go on for so many steps."""
         for _ in range(steps):
             self.known.steps += 1
-            quiet = successors(self._setup, self._state)
-            broken = self._random.random() < FAULT_CHANCE or not quiet
-            choice = list(faults(self._setup, self._state)) if broken else quiet
+            try:
+                choice = self._choice()
+            except _Violation as violation:
+                self.known.violations.add(str(violation))
+                choice = []
             if not choice or self._random.random() < END_CHANCE:
                 self._state = self._first()
                 continue
@@ -147,10 +170,17 @@ class Walker:
             self._note(after)
             self._state = after
 
-    def _first(self) -> State:
-        return canonical(first_state(self._setup, FAULTS_MAX))
+    def _choice(self) -> list[Any]:
+        quiet = _successors(self._setup, self._state)
+        broken = self._random.random() < FAULT_CHANCE or not quiet
+        return _struck(self._setup, self._state) if broken else quiet
 
-    def _note(self, after: State) -> None:
+    def _first(self) -> Any:
+        first, canonical = _part("first_state"), _part("canonical")
+        state = first(*(self._setup, FAULTS_MAX)[: len(signature(first).parameters)])
+        return canonical(*(state, self._setup)[: len(signature(canonical).parameters)])
+
+    def _note(self, after: Any) -> None:
         before = _views(self._setup, self._state)
         for me, node in _views(self._setup, after).items():
             ways = self.known.ways[me]
@@ -168,8 +198,8 @@ class Walker:
         return after, actions
 
 
-def _views(setup: Setup, state: State) -> dict[Me, Node]:
-    world, found = World(setup, state), {}
+def _views(setup: Any, state: Any) -> dict[Me, Node]:
+    world, found = _World(setup, state), {}
     observers = [(Me.SUPERVISORD, world.view_of_supervisor())]
     for process in state.processes:
         if process.kind in ("slave", "spare") and process.stage in ("serving", "ready"):
@@ -183,7 +213,7 @@ def _views(setup: Setup, state: State) -> dict[Me, Node]:
 
 def explained(replayed: Replayed, settings: Times, within_s: float = WITHIN_S) -> Compared:
     """Walk until the explorer has met all that was recorded, for ``within_s`` at most; return what it has."""
-    walkers = [Walker(Setup("compared", settings, budget_wait_s=wait_s)) for wait_s in (0.0, 2.0)]
+    walkers = [Walker(_Setup("compared", settings, budget_wait_s=wait_s)) for wait_s in (0.0, 2.0)]
     until_s = time.monotonic() + within_s
     while True:
         for walker in walkers:
@@ -197,6 +227,7 @@ def _joined(all_known: Iterable[Known]) -> Known:
     joined = Known()
     for known in all_known:
         joined.moves |= known.moves
+        joined.violations |= known.violations
         joined.steps += known.steps
         for me, ways in known.ways.items():
             for node, after in ways.items():
@@ -209,10 +240,10 @@ def _joined(all_known: Iterable[Known]) -> Known:
 
 def compare(replayed: Replayed, known: Known) -> Compared:
     """Compare what was recorded with what the explorer knows."""
-    done = Compared(steps=known.steps)
+    done = Compared(steps=known.steps, problems=Counter(f"the explorer: {what}" for what in known.violations))
     for _, story in replayed.stories:
         for me in (Me.SLAVE, Me.SPARE, Me.SUPERVISORD):
-            looks = [s for s in story if isinstance(s, Look) and s.me is me and not _is_of_router(s.view)]
+            looks = [s for s in story if isinstance(s, Look) and s.me is me and not s.place]
             _compare_looks(me, looks, known, done)
         for step in story:
             found = move(step) if isinstance(step, Step) else None
@@ -222,10 +253,6 @@ def compare(replayed: Replayed, known: Known) -> Compared:
                     done.problems[f"the {found[0]}'s machine: {found[2]} in {found[1]} leads to {found[3]} "
                                   f"and {found[4] or 'nothing'}"] += 1  # fmt: skip
     return done
-
-
-def _is_of_router(view: View) -> bool:
-    return "router" in view.wanted or not view.slave.known
 
 
 def _compare_looks(me: Me, looks: Iterable[Look], known: Known, done: Compared) -> None:
