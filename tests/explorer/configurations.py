@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from snsnode.guard.table import TABLE
 from snsnode.guard.times import SHIPPED, SHORTEST
-from tests.explorer.world import Setup
+from tests.explorer.setup import Setup
 
 CONFIGURATIONS = (
     Setup("as shipped"),

@@ -4,7 +4,7 @@ import pytest
 
 from tests.explorer.configurations import CONFIGURATIONS, HISTORICAL
 from tests.explorer.search import search, told
-from tests.explorer.world import Setup
+from tests.explorer.setup import Setup
 
 BACK_WITHIN_S = 60.0
 LONG_SILENCE_S = 7300.0  # twice an hour, and a start

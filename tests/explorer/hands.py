@@ -1,30 +1,21 @@
-"""The pair's hands in the explorer: what each process does with the shipped judge's and machine's decisions.
+"""The hands of each observer: what it does with the decisions of the shipped judge and machine, and when it looks.
 
-A step is one thing that happens: a look, a word that arrives, a lock that is taken, a death. Steps that are due at
-the same moment are tried in every order; time then goes on to the next moment at which anything is due.
+A step is one thing that happens: a look, a word that arrives, a lock that is taken, a death.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
+from snsnode.guard import invariants, machine, times
 from snsnode.guard import judge as judging
-from snsnode.guard import machine, times
 from snsnode.guard.judge import Action, Memory
-from snsnode.guard.machine import Cause, Phase, Rules
-from snsnode.guard.table import TABLE, Act, Row
+from snsnode.guard.machine import Cause, Phase
+from snsnode.guard.table import Act
 from snsnode.guard.times import Times
 from snsnode.guard.view import Me, Place, View
-from snsnode.node.places import EMPTY, Seen
-from snsnode.node.process import Identity
+from tests.explorer.ground import SERVES_S, Ground
+from tests.explorer.setup import Setup
 from tests.explorer.state import FOREVER, Kind, Process, State, Supervisor, identity, replace, rounded
 
-SLAVE_STARTS_S = 1.0  # from launch to the lock
-MASTER_STARTS_S = 1.0
-SERVES_S = 0.0  # from the master's lock to its first answer
 SPARE_RETRY_S = 1.0
 SETTLE_S = 0.0
-LOCK_WAIT_S = 2.0
 DRAIN_S = 1.0
 REFUSED_S = 0.0  # a beat to a master that does not listen yet
 
@@ -33,187 +24,8 @@ class Violation(Exception):
     """Something happened that must never happen."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """One configuration of a pair, and the rules that are tried."""
-
-    name: str
-    settings: Times = times.SHIPPED
-    spare: bool = True
-    budget_wait_s: float = 0.0  # each restart waits for so long
-    quick: bool = True  # one fault is searched within seconds
-    only: frozenset[str] = frozenset()  # the faults that may come, as "master is killed"; empty: all of them
-    table: tuple[Row, ...] = TABLE
-    step: Callable[..., machine.Outcome] = machine.step
-
-    @property
-    def cap_s(self) -> float:
-        """One second more than the largest age that any rule compares."""
-        rows = max(row.patience_s(self.settings) for row in self.table)
-        return max(rows, machine.SILENCE_MIN_S, self.settings.silence_s, self.settings.first_beat_s) + 1.0
-
-    def rules(self, *, sends: bool) -> Rules:
-        return Rules.of(self.settings, sends=sends)
-
-
-@dataclass
-class World:
+class World(Ground):
     """One state in the making: steps are carried out on it."""
-
-    setup: Setup
-    state: State
-    told: list[str] = field(default_factory=list)  # the story of this step, in words
-
-    # --- what is there ---------------------------------------------------------------------------------------
-
-    def find(self, pid: int) -> Process | None:
-        return self.state.find(pid)
-
-    def put(self, process: Process) -> Process:
-        self.state = self.state.put(process)
-        return process
-
-    def change(self, pid: int, **changes: Any) -> Process:
-        found = self.find(pid)
-        assert found is not None
-        return self.put(replace(found, **changes))
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
-
-    # --- births, deaths, locks -------------------------------------------------------------------------------
-
-    def spawn(self, kind: Kind, parent: int = 0) -> int:
-        pid = 1 + max(_pids(self.state), default=0)
-        starts_s = SLAVE_STARTS_S if kind == "slave" else MASTER_STARTS_S
-        born = Process(pid, kind, left_s=starts_s, parent=parent, well_s=self.setup.cap_s)
-        self.state = replace(self.state, processes=(*self.state.processes, born))
-        return pid
-
-    def kill(self, pid: int) -> None:
-        """SIGKILL: death is a step of its own, and waits for state D to end."""
-        process = self.find(pid)
-        if process is not None and process.stage != "dying":
-            self.change(pid, stage="dying", left_s=0.001)
-
-    def bury(self, pid: int) -> None:
-        """The kernel lets go of its lock and tells those who hold a pidfd, or the other end of its line."""
-        self.state = replace(self.state, processes=tuple(p for p in self.state.processes if p.pid != pid))
-        for other in self.state.processes:
-            if other.watch.partner == identity(pid):
-                what = "cleared" if other.busy == "clear" and other.victim == pid else "died"
-                self.news(other.pid, 0.0, what, pid)
-        supervisor = self.state.supervisor
-        if supervisor.child == pid:
-            self.state = replace(self.state, supervisor=replace(supervisor, child=0))
-
-    def news(self, pid: int, in_s: float, what: str, about: int) -> None:
-        process = self.find(pid)
-        if process is not None:
-            self.put(replace(process, news=(*process.news, (in_s, what, about))))
-
-    def take_lock(self, process: Process) -> bool:
-        """Hold the place; where another holds it, wait for it once and then leave."""
-        if self.state.holder(process.kind) is not None:
-            if process.told == "waits":
-                self.say(f"the {process.kind} finds its lock taken and leaves")
-                self.kill(process.pid)
-            else:
-                self.change(process.pid, told="waits", left_s=LOCK_WAIT_S)
-            return False
-        return True
-
-    def grow(self, pid: int) -> None:
-        """Take the next step of a life: the lock, the first answer, the end of a drain."""
-        process = self.find(pid)
-        assert process is not None
-        match process.stage:
-            case "dying" | "leaving":
-                self.say(f"the {process.kind} is dead")
-                self.bury(pid)
-            case "starting" if self.take_lock(process):
-                self._locked(self.find(pid))
-            case "locked":
-                self.say("the master serves")
-                self.change(pid, stage="serving", left_s=FOREVER)
-                self.wake(pid)
-
-    def _locked(self, process: Process | None) -> None:
-        assert process is not None
-        role = "slave" if process.kind == "slave" else "master"
-        if role in self.state.stopped:
-            self.say(f"the {process.kind} was stopped, and leaves")
-            self.kill(process.pid)
-            return
-        self.say(f"the {process.kind} holds its lock")
-        match process.kind:
-            case "slave":
-                self.change(process.pid, stage="serving", left_s=FOREVER, told="")
-                self.wake(process.pid)
-            case "master":
-                self.change(process.pid, stage="locked", left_s=SERVES_S, told="")
-            case "spare":
-                asks = FOREVER if self.find(process.parent) is None else self.setup.settings.interval_s
-                self.change(process.pid, stage="ready", left_s=FOREVER, told="", ask_s=asks)
-
-    def wake(self, pid: int) -> None:
-        self.change(pid, look_s=0.0)
-
-    # --- what observers see ----------------------------------------------------------------------------------
-
-    def seen(self, kind: Kind, last: int | None = None) -> Seen:
-        holder = self.state.holder(kind)
-        if holder is None:
-            return EMPTY
-        progress = None
-        if kind != "spare" and holder.stage in ("serving", "leaving"):
-            progress = 1 - (last or 0) if holder.runs else (last or 0)
-        return Seen(identity(holder.pid), True, holder.letter, progress)
-
-    def view_of(self, process: Process) -> View:
-        state = self.state
-        shared = _intents(state)
-        master, spare = self.seen("master"), self.seen("spare")
-        if process.kind == "slave":
-            keeper = process.keeper
-            ours = identity(keeper.child) if keeper.child else None
-            sent = identity(keeper.sent) if keeper.sent else None
-            dismissed = identity(keeper.dismissed) if keeper.dismissed else None
-            own = self.seen("slave")
-            born = self._unannounced(keeper.child)
-            return View(own, master, spare, ours=ours, sent=sent, dismissed=dismissed, born=born, **shared)
-        parent = self.find(process.parent)
-        slave = replace(self.seen("slave"), answers=process.answers)
-        born = self._unannounced(process.child)
-        if born is not None:
-            slave = replace(slave, taken=True)
-        return View(
-            slave,
-            master,
-            spare,
-            ours=identity(process.parent) if process.parent else None,
-            alone=parent is None,
-            born=born,
-            waits=state.waits_s > 0 and process.act == "",
-            **shared,
-        )
-
-    def view_of_supervisor(self) -> View:
-        supervisor, state = self.state.supervisor, self.state
-        last = None
-        for held in supervisor.rows.held:
-            if isinstance(held.what, tuple) and isinstance(held.what[1], int):
-                last = held.what[1]
-        slave = self.seen("slave", last)
-        if supervisor.child and slave.identity is None:
-            slave = replace(slave, taken=True)
-        waits = state.waits_s > 0 and not supervisor.asked
-        born = self._unannounced(supervisor.child)
-        return View(slave, self.seen("master"), self.seen("spare"), waits=waits, born=born, **_intents(state))
-
-    def _unannounced(self, pid: int) -> Identity | None:
-        child = self.find(pid)
-        return identity(pid) if child is not None and child.place is None and child.stage != "dying" else None
 
     # --- what observers do -----------------------------------------------------------------------------------
 
@@ -226,7 +38,7 @@ class World:
         role = "master" if sends else "slave"
         wanted = self.state.wanted(role)
         before = process.watch
-        after, actions = self.setup.step(before, event, 0.0, self.setup.rules(sends=sends), wanted=wanted)
+        after, actions = self._stepped(before, event, sends=sends, wanted=wanted)
         if after.partner != before.partner and after.partner is not None and self.find(after.partner.pid) is None:
             self.news(pid, 0.0, "died", after.partner.pid)
         self.change(pid, watch=after)
@@ -241,6 +53,18 @@ class World:
                         raise Violation(f"the {process.kind} launches a {role} that is not wanted")
                     self.change(pid, busy="launch")
                     self.news(pid, 0.0, "launch", 0)
+
+    def _stepped(
+        self, before: machine.State, event: machine.Event, *, sends: bool, wanted: bool
+    ) -> machine.Outcome:
+        key = before, event, sends, wanted
+        outcome = self.setup.outcomes.get(key)
+        if outcome is None:
+            rules = self.setup.rules(sends=sends)
+            outcome = self.setup.step(before, event, 0.0, rules, wanted=wanted)
+            _hold(invariants.by_machine(before, event, 0.0, rules, wanted, *outcome))
+            self.setup.outcomes[key] = outcome
+        return outcome
 
     def _beat(self, pid: int, partner: int) -> None:
         process, asked = self.find(pid), self.find(partner)
@@ -386,13 +210,24 @@ class World:
             progress = 1 - (last or 0) if found.runs else (last or 0)
         return machine.Tick(found.letter, progress)
 
+    def _judged(self, rows: Memory, view: View, me: Me) -> judging.Verdict:
+        """Judge, once for each memory and view: the judge is pure."""
+        key = me, rows, view
+        verdict = self.setup.verdicts.get(key)
+        if verdict is None:
+            settings, table = self.setup.settings, self.setup.rows_of[me]
+            verdict = judging.judge(rows, view, me, 0.0, settings, table)
+            _hold(invariants.by_judge(rows, view, me, 0.0, settings, *verdict, table))
+            self.setup.verdicts[key] = verdict
+        return verdict
+
     def _judge(self, pid: int, *, waited: bool = False) -> None:
         process = self.find(pid)
         if process is None:
             return
         me = Me.SLAVE if process.kind == "slave" else Me.SPARE
         view = self.view_of(process)
-        memory, actions = judging.judge(process.rows, view, me, 0.0, self.setup.settings, self.setup.table)
+        memory, actions = self._judged(process.rows, view, me)
         self.change(pid, rows=memory)
         acts = {action.act for action in actions}
         if me is Me.SPARE and process.act in ("rescue", "launch") and not acts & {Act.RESCUE, Act.LAUNCH_SLAVE}:
@@ -481,9 +316,7 @@ class World:
         """One turn of supervisord's loop."""
         supervisor = self.state.supervisor
         view = self.view_of_supervisor()
-        memory, actions = judging.judge(
-            supervisor.rows, view, Me.SUPERVISORD, 0.0, self.setup.settings, self.setup.table
-        )
+        memory, actions = self._judged(supervisor.rows, view, Me.SUPERVISORD)
         supervisor = replace(supervisor, rows=memory, look_s=FOREVER)
         self.state = replace(self.state, supervisor=supervisor)
         launches = any(action.act is Act.LAUNCH_SLAVE for action in actions)
@@ -525,7 +358,9 @@ class World:
             due += [at_s] if at_s is not None else []
         if process.kind != "master":
             me = Me.SLAVE if process.kind == "slave" else Me.SPARE
-            row_s = judging.due_s(process.rows, self.view_of(process), me, self.setup.settings, self.setup.table)
+            row_s = judging.due_s(
+                process.rows, self.view_of(process), me, self.setup.settings, self.setup.rows_of[me]
+            )
             due += [row_s] if row_s is not None and (process.act_s >= FOREVER / 2 or me is Me.SLAVE) else []
         if process.kind == "slave" and self._lacks_spare(process):
             due.append(process.keeper.not_before_s)
@@ -534,6 +369,9 @@ class World:
         looked_s = None if process.kind == "spare" else process.watch.tick_s
         earliest_s = 0.0 if looked_s is None else looked_s + times.TICK_S
         return rounded(max(0.0, earliest_s, min(due)))
+
+    def _row_due_s(self, rows: Memory, view: View, me: Me) -> float | None:
+        return judging.due_s(rows, view, me, self.setup.settings, self.setup.rows_of[me])
 
     def _lacks_spare(self, process: Process) -> bool:
         keeper = process.keeper
@@ -546,39 +384,22 @@ class World:
         if self.state.supervisor.asked:
             at_s = self.state.supervisor.launch_s
         else:
-            row_s = judging.due_s(rows, view, Me.SUPERVISORD, self.setup.settings, self.setup.table)
+            row_s = judging.due_s(
+                rows, view, Me.SUPERVISORD, self.setup.settings, self.setup.rows_of[Me.SUPERVISORD]
+            )
             if row_s is None:
                 return FOREVER
             at_s = row_s
         return rounded(max(0.0, at_s))
 
 
+def _hold(broken: list[str]) -> None:
+    if broken:
+        raise Violation("; ".join(broken))
+
+
 def _would_answer(found: Process | None) -> bool:
     return found is not None and found.stage == "serving" and found.condition in ("ok", "blocked")
-
-
-def _pids(state: State) -> Iterator[int]:
-    yield state.supervisor.child
-    for p in state.processes:
-        yield from (p.pid, p.parent, p.child, p.victim, p.keeper.child, p.keeper.sent, p.keeper.dismissed)
-        yield p.watch.partner.pid if p.watch.partner else 0
-        for _, _, pid in p.news:
-            yield pid
-        for held in p.rows.held:
-            yield from _named(held.what)
-    for held in state.supervisor.rows.held:
-        yield from _named(held.what)
-
-
-def _named(what: Any) -> Iterator[int]:
-    for part in what if isinstance(what, tuple) else (what,):
-        if hasattr(part, "pid"):
-            yield part.pid
-
-
-def _intents(state: State) -> dict[str, Any]:
-    wanted = frozenset(role for role in ("slave", "master") if state.wanted(role))
-    return {"wanted": wanted, "leaving": frozenset(state.stopped)}
 
 
 def _patience_s(cause: Cause, settings: Times) -> float:
@@ -591,8 +412,8 @@ def _patience_s(cause: Cause, settings: Times) -> float:
             return machine.STALL_S
 
 
-def first_state(setup: Setup, faults: int) -> State:
+def first_state(setup: Setup) -> State:
     """Return a pair that supervisord has just launched."""
-    world = World(setup, State(faults=faults))
+    world = World(setup, State())
     child = world.spawn("slave")
     return replace(world.state, supervisor=Supervisor(child=child, look_s=times.SUPERVISORD_TICK_S))
