@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from tests.explorer.state import State, rounded, serves, somebody_can_act
+from tests.explorer.state import State, is_as_wanted, rounded, somebody_can_act
 from tests.explorer.steps import Step
 
 Calm = list[list[tuple[Step, int]]]  # for each state what follows without a fault
@@ -34,8 +34,7 @@ class WayBack:
         if state in self.longest_s:
             return self.longest_s[state]
         at = self._states[state]
-        wanted = at.wanted("master") and at.wanted("slave")
-        if serves(at) or not wanted or not somebody_can_act(at):
+        if is_as_wanted(at) or not somebody_can_act(at):
             self.longest_s[state] = 0.0
             return 0.0
         self._so_far_s[state] = 0.0

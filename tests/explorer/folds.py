@@ -48,6 +48,7 @@ def shifted(state: State, by_s: float, setup: Setup) -> State:
         _shift_supervisor(state.supervisor, by_s, setup),
         state.stopped,
         state.paused,
+        state.closing,
         max(0.0, rounded(state.waits_s - by_s)),
     )
 
@@ -148,7 +149,7 @@ def _late(p: Process, setup: Setup) -> Process:
 
 
 def _supervisor_remembering(s: Supervisor, setup: Setup) -> Supervisor:
-    broken = s.condition in ("dead", "frozen") and s.heals_s >= FOREVER / 2
+    broken = s.condition in ("dead", "gone", "frozen")
     return Supervisor(s.condition) if "husks" in setup.folds and broken else s
 
 
@@ -191,7 +192,7 @@ def canonical(state: State, setup: Setup) -> State:
     supervisor = _supervisor_remembering(state.supervisor, setup)
     if any(p.watch.cause is not Cause.FIRST for p in processes):
         processes = tuple(p._replace(watch=replace(p.watch, cause=Cause.FIRST)) for p in processes)
-    state = State(processes, supervisor, state.stopped, state.paused, state.waits_s)
+    state = state._replace(processes=processes, supervisor=supervisor)
     if "well" in setup.folds and is_well(state, spare=setup.spare):
         state = _begun_anew(state, setup)
     return _numbered(state)

@@ -1,9 +1,11 @@
 """The ground that a pair stands on: births, locks, deaths, and what each observer sees of the others."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from snsnode.guard.view import View
+from snsnode.node.config import RoleName
 from snsnode.node.places import EMPTY, Seen
 from snsnode.node.process import Identity
 from tests.explorer.setup import Setup
@@ -13,6 +15,22 @@ SLAVE_STARTS_S = 1.0  # from launch to the lock
 MASTER_STARTS_S = 1.0
 SERVES_S = 0.0  # from the master's lock to its first answer
 LOCK_WAIT_S = 2.0
+
+
+_ROLES: tuple[RoleName, ...] = ("slave", "master")
+WANTED: dict[tuple[frozenset[str], bool], frozenset[RoleName]] = {
+    (frozenset(stopped), paused): frozenset(() if paused else set(_ROLES) - set(stopped))
+    for stopped in ((), ("slave",), ("master",), _ROLES)
+    for paused in (False, True)
+}
+
+
+class Violation(Exception):
+    """Something happened that must never happen."""
+
+
+class Outlived(Violation):
+    """A child that had not announced itself when supervisord shut down comes up later, and launches a partner."""
 
 
 @dataclass
@@ -43,6 +61,8 @@ class Ground:
     # --- births, deaths, locks -------------------------------------------------------------------------------
 
     def spawn(self, kind: Kind, parent: int = 0) -> int:
+        if self.state.supervisor.condition == "gone":
+            raise Outlived(f"a {kind} is launched after supervisord has shut down")
         pid = 1 + max(names_in(self.state), default=0)
         starts_s = SLAVE_STARTS_S if kind == "slave" else MASTER_STARTS_S
         born = Process(pid, kind, left_s=starts_s, parent=parent, well_s=self.setup.well_cap_s)
@@ -89,6 +109,7 @@ class Ground:
         match process.stage:
             case "dying" | "leaving":
                 self.say(f"the {process.kind} is dead")
+                self.kill(process.keeper.child if process.stage == "leaving" else 0)  # it sees its spare off
                 self.bury(pid)
             case "starting" if self.take_lock(process):
                 self._locked(self.find(pid))
@@ -99,8 +120,7 @@ class Ground:
 
     def _locked(self, process: Process | None) -> None:
         assert process is not None
-        role = "slave" if process.kind == "slave" else "master"
-        if role in self.state.stopped:
+        if not self.may_run(process.kind):
             self.say(f"the {process.kind} was stopped, and leaves")
             self.kill(process.pid)
             return
@@ -115,6 +135,10 @@ class Ground:
                 asks = FOREVER if self.find(process.parent) is None else self.setup.settings.interval_s
                 self.change(process.pid, stage="ready", left_s=FOREVER, told="", ask_s=asks)
 
+    def may_run(self, kind: Kind) -> bool:
+        """Tell whether it was not ended on purpose."""
+        return not self.state.closing and ("slave" if kind == "slave" else "master") not in self.state.stopped
+
     def wake(self, pid: int) -> None:
         self.change(pid, look_s=0.0)
 
@@ -127,7 +151,7 @@ class Ground:
         progress = None
         if kind != "spare" and holder.stage in ("serving", "leaving"):
             progress = 1 - (last or 0) if holder.runs else (last or 0)
-        return Seen(identity(holder.pid), True, holder.letter, progress)
+        return _seen(holder.pid, holder.letter, progress)
 
     def view_of(self, process: Process) -> View:
         state = self.state
@@ -139,11 +163,11 @@ class Ground:
             sent = identity(keeper.sent) if keeper.sent else None
             dismissed = identity(keeper.dismissed) if keeper.dismissed else None
             own = self.seen("slave")
-            born = self._unannounced(keeper.child)
+            born = self.unannounced(keeper.child)
             return View(own, master, spare, ours=ours, sent=sent, dismissed=dismissed, born=born, **shared)
         parent = self.find(process.parent)
         slave = replace(self.seen("slave"), answers=process.answers)
-        born = self._unannounced(process.child)
+        born = self.unannounced(process.child)
         if born is not None:
             slave = replace(slave, taken=True)
         return View(
@@ -167,14 +191,19 @@ class Ground:
         if supervisor.child and slave.identity is None:
             slave = replace(slave, taken=True)
         waits = state.waits_s > 0 and not supervisor.asked
-        born = self._unannounced(supervisor.child)
+        born = self.unannounced(supervisor.child)
         return View(slave, self.seen("master"), self.seen("spare"), waits=waits, born=born, **_intents(state))
 
-    def _unannounced(self, pid: int) -> Identity | None:
+    def unannounced(self, pid: int) -> Identity | None:
         child = self.find(pid)
         return identity(pid) if child is not None and child.place is None and child.stage != "dying" else None
 
 
+@cache
+def _seen(pid: int, letter: str, progress: int | None) -> Seen:
+    return Seen(identity(pid), True, letter, progress)
+
+
 def _intents(state: State) -> dict[str, Any]:
-    wanted = frozenset(role for role in ("slave", "master") if state.wanted(role))
-    return {"wanted": wanted, "leaving": frozenset(state.stopped)}
+    stopped = frozenset(_ROLES) if state.closing else state.stopped
+    return {"wanted": WANTED[stopped, state.paused], "leaving": stopped}

@@ -10,7 +10,7 @@ from snsnode.guard.machine import Cause, Phase
 from snsnode.guard.table import Act
 from snsnode.guard.times import Times
 from snsnode.guard.view import Me, Place, View
-from tests.explorer.ground import SERVES_S, Ground
+from tests.explorer.ground import SERVES_S, Ground, Violation
 from tests.explorer.setup import Setup
 from tests.explorer.state import FOREVER, Kind, Process, State, Supervisor, identity, replace, rounded
 
@@ -18,10 +18,6 @@ SPARE_RETRY_S = 1.0
 SETTLE_S = 0.0
 DRAIN_S = 1.0
 REFUSED_S = 0.0  # a beat to a master that does not listen yet
-
-
-class Violation(Exception):
-    """Something happened that must never happen."""
 
 
 class World(Ground):
@@ -164,7 +160,7 @@ class World(Ground):
 
     def _go(self, pid: int) -> None:
         """Become the master: its lock first, so that the pair never looks wholly dead."""
-        if self.state.holder("master") is not None:
+        if self.state.holder("master") is not None or not self.may_run("master"):
             self.kill(pid)
             return
         self.say("the spare takes the master's place")

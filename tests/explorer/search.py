@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from snsnode.guard import invariants
 from tests.explorer.back import Calm, WayBack
+from tests.explorer.disturbances import disturbances
 from tests.explorer.folds import canonical
-from tests.explorer.hands import Violation, first_state
+from tests.explorer.ground import Violation
+from tests.explorer.hands import first_state
 from tests.explorer.setup import Setup
-from tests.explorer.state import Process, State, is_well
-from tests.explorer.steps import Step, faults, successors
+from tests.explorer.state import Process, State, identity, is_well
+from tests.explorer.steps import Step, successors
 
 HOUR_S = 3600.0
 
@@ -38,6 +41,7 @@ class Report:
     states: int = 0
     layers: list[int] = field(default_factory=list)  # the states that take no fault, one, two …
     seconds: float = 0.0
+    cpu_s: float = 0.0  # of those seconds, what the search had of a core
     finished: bool = False
     bound_s: float = 0.0  # the longest way from any state back to service, without a further fault
     found: Found | None = None
@@ -69,6 +73,11 @@ class Search:
         found = self._number.get(state)
         if found is not None:
             return found
+        serving = [
+            identity(p.pid) for p in state.processes if p.kind == "master" and p.stage == "serving" and p.runs
+        ]
+        if broken := invariants.of_serving(serving):
+            raise Wrong(broken[0], (*self.story(before), step))
         pool = self._pool
         state = state._replace(processes=tuple(pool.setdefault(p, p) for p in state.processes))
         number = self._number[state] = len(self.states)
@@ -95,13 +104,13 @@ class Search:
                 self.calm[number] = [(step, self._add(after, number, step)) for step, after in following]
         return True
 
-    def break_all(self, begin: int, until_s: float) -> bool:
+    def break_all(self, nth: int, begin: int, until_s: float) -> bool:
         """Let every fault strike in each state from number ``begin`` on: what is new waits for the next layer."""
         for number in range(begin, len(self.states)):
             if time.monotonic() > until_s:
                 return False
             with self._told(number):
-                for step, after in faults(self._setup, self.states[number]):
+                for step, after in disturbances(self._setup, self.states[number], nth):
                     self._add(after, number, step)
         return True
 
@@ -133,7 +142,7 @@ class Search:
 def search(setup: Setup, count: int, *, within_s: float = HOUR_S) -> Report:
     """Go through every state that ``count`` faults can lead to, and prove that each finds its way back."""
     report = Report(setup.name, count)
-    began_s = time.monotonic()
+    began_s, cpu_s = time.monotonic(), time.process_time()
     until_s = began_s + within_s
     going = Search(setup)
     begin = 0
@@ -141,7 +150,7 @@ def search(setup: Setup, count: int, *, within_s: float = HOUR_S) -> Report:
         for layer in range(count + 1):
             if layer:
                 before, begin = begin, len(going.states)
-                report.finished = going.break_all(before, until_s)
+                report.finished = going.break_all(layer - 1, before, until_s)
             report.finished = (not layer or report.finished) and going.layer(until_s, rests=0 < layer == count)
             report.layers.append(len(going.states) - begin)
             if not report.finished:
@@ -151,7 +160,7 @@ def search(setup: Setup, count: int, *, within_s: float = HOUR_S) -> Report:
     except Wrong as wrong:
         report.found = Found(wrong.what, wrong.story)
     report.states = len(going.states)
-    report.seconds = time.monotonic() - began_s
+    report.seconds, report.cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
     return report
 
 

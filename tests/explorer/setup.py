@@ -24,6 +24,9 @@ class Setup:
     budget_wait_s: float = 0.0  # each restart waits for so long
     quick: bool = True  # one fault is searched within seconds
     only: frozenset[str] = frozenset()  # the faults that may come, as "master is killed"; empty: all of them
+    story: tuple[str, ...] = ()  # the faults in this order, each at any moment; empty: in any order
+    orders: bool = False  # an operator may stop, start, pause, resume and shut down
+    known: bool = True  # pass by the known gap: a child that outlives a shutdown (docs/reliability.md)
     table: tuple[Row, ...] = TABLE
     folds: frozenset[str] = FOLDS
     step: Callable[..., machine.Outcome] = machine.step
@@ -62,6 +65,11 @@ class Setup:
     @cached_property
     def _rules(self) -> tuple[Rules, Rules]:
         return Rules.of(self.settings, sends=False), Rules.of(self.settings, sends=True)
+
+    def may_strike(self, fault: str, nth: int) -> bool:
+        if self.story:
+            return fault == self.story[nth]
+        return not self.only or fault in self.only
 
     def rules(self, *, sends: bool) -> Rules:
         return self._rules[sends]

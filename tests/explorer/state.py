@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from snsnode.guard import machine
 from snsnode.guard.judge import Memory
 from snsnode.guard.machine import Phase
+from snsnode.node.config import RoleName
 from snsnode.node.process import Identity
 
 Kind = Literal["slave", "master", "spare"]
@@ -92,7 +93,7 @@ class Process(NamedTuple):
 class Supervisor(NamedTuple):
     """supervisord, as far as it concerns the pair."""
 
-    condition: Literal["ok", "frozen", "starved", "dead"] = "ok"
+    condition: Literal["ok", "frozen", "leaving", "dead", "gone"] = "ok"
     heals_s: float = FOREVER
     child: int = 0  # the slave that it forked
     rows: Memory = Memory()
@@ -106,8 +107,9 @@ class State(NamedTuple):
 
     processes: tuple[Process, ...] = ()
     supervisor: Supervisor = Supervisor()
-    stopped: frozenset[str] = frozenset()
+    stopped: frozenset[RoleName] = frozenset()
     paused: bool = False
+    closing: bool = False  # a live supervisord shuts down
     waits_s: float = 0.0  # somebody waits for the budget for so much longer
 
     def find(self, pid: int) -> Process | None:
@@ -120,7 +122,7 @@ class State(NamedTuple):
         return replace(self, processes=tuple(process if p.pid == process.pid else p for p in self.processes))
 
     def wanted(self, role: str) -> bool:
-        return role not in self.stopped and not self.paused
+        return role not in self.stopped and not self.paused and not self.closing
 
 
 def rounded(value: float) -> float:
@@ -128,6 +130,18 @@ def rounded(value: float) -> float:
 
 
 # --- questions about a state -----------------------------------------------------------------------------------
+
+
+def is_as_wanted(state: State) -> bool:
+    """Tell whether a master serves where both are wanted, and nobody holds the place of a role that is not.
+
+    A pause wants nothing. supervisord carries out a stop and a shutdown, which ask nothing where it cannot act.
+    """
+    unwanted = {"slave", "master"} if state.closing else state.stopped
+    if unwanted:
+        obeyed = not any(p.place in unwanted for p in state.processes)
+        return obeyed or state.supervisor.condition not in ("ok", "leaving")
+    return state.paused or serves(state)
 
 
 def serves(state: State) -> bool:
@@ -138,7 +152,7 @@ def serves(state: State) -> bool:
 def somebody_can_act(state: State) -> bool:
     """Tell whether anybody is left who runs, or will."""
     able = any(p.condition in ("ok", "starved", "disk") and p.stage != "dying" for p in state.processes)
-    return able or state.supervisor.condition in ("ok", "starved")
+    return able or state.supervisor.condition in ("ok", "leaving")
 
 
 def is_well(state: State, *, spare: bool) -> bool:

@@ -11,11 +11,12 @@ from functools import partial
 from typing import NamedTuple
 
 from snsnode.guard import times
-from snsnode.guard.view import View
+from snsnode.guard.judge import Held
 from tests.explorer.folds import canonical, shifted
-from tests.explorer.hands import Violation, World
+from tests.explorer.ground import Outlived, Violation
+from tests.explorer.hands import World
 from tests.explorer.setup import Setup
-from tests.explorer.state import FOREVER, Process, State, replace, rounded
+from tests.explorer.state import FOREVER, Process, State, Supervisor, replace, rounded
 
 
 class Step(NamedTuple):
@@ -35,10 +36,11 @@ def successors(setup: Setup, state: State) -> list[Successor]:
     Raises:
         Violation: something happens that must never happen.
     """
-    due = list(_due(setup, state))
+    looks = _looks(setup, state)
+    due = list(_due(state, looks))
     if due:
-        return [_carried_out(setup, state, words, act) for words, act in due]
-    after_s = _next_s(setup, state)
+        return [carried_out(setup, state, words, act) for words, act in due]
+    after_s = _next_s(state, looks)
     if after_s >= FOREVER / 2:
         return []
     moved = _refreshed(setup, shifted(state, after_s, setup), after_s)
@@ -48,7 +50,24 @@ def successors(setup: Setup, state: State) -> list[Successor]:
 Act = Callable[[World], object]
 
 
-def _due(setup: Setup, state: State) -> Iterator[tuple[str, Act]]:
+KNOWN_GAP = "KNOWN GAP: a child that had not announced itself outlives the shutdown"
+SUPERVISORD = 0  # in place of a pid
+Looks = dict[int, float]  # by pid: in how many seconds its next look does something
+
+
+def _looks(setup: Setup, state: State) -> Looks:
+    world = World(setup, state)
+    looks = {p.pid: min(p.look_s, world.due_s(p)) for p in state.processes if _watches(p)}
+    if state.supervisor.condition == "ok":
+        looks[SUPERVISORD] = min(state.supervisor.look_s, world.due_of_supervisor_s())
+    return looks
+
+
+def _watches(process: Process) -> bool:
+    return process.runs and process.stage in ("serving", "ready")
+
+
+def _due(state: State, looks: Looks) -> Iterator[tuple[str, Act]]:
     """Yield each thing that is due now; their order is anybody's."""
     for process in state.processes:
         pid = process.pid
@@ -56,26 +75,40 @@ def _due(setup: Setup, state: State) -> Iterator[tuple[str, Act]]:
             yield f"the {process.kind} runs again", partial(_heal, pid=pid)
         if process.left_s <= (0.001 if process.stage == "dying" else 0.0) and _may_grow(process):
             yield "", partial(World.grow, pid=pid)
-        if process.killed_s <= 0 and process.stage != "dying":
+        if process.killed_s <= 0 and process.stage != "dying" and _may_kill(state):
             yield f"supervisord ends the {process.kind}, which does not stop", partial(_kill, pid=pid)
-        if not process.runs or process.stage in ("starting", "locked"):
+        if not _watches(process):
             continue
         for news in process.news:
             if news[0] <= 0:
                 yield "", partial(World.hear, pid=pid, news=news)
-        if process.stage == "leaving":
-            continue
         if process.ask_s <= 0:
             yield "", partial(World.ask, pid=pid)
         if process.act_s <= 0:
             yield "", partial(World.act, pid=pid)
-        if min(process.look_s, World(setup, state).due_s(process)) <= 0:
+        if looks[pid] <= 0:
             yield "", partial(World.look, pid=pid)
     supervisor = state.supervisor
     if supervisor.heals_s <= 0:
         yield "supervisord runs again", _heal_supervisor
-    elif supervisor.condition == "ok" and min(supervisor.look_s, World(setup, state).due_of_supervisor_s()) <= 0:
+    elif looks.get(SUPERVISORD, FOREVER) <= 0:
         yield "", World.look_of_supervisor
+    awaited = any(_is_awaited(p, supervisor.child) for p in state.processes)
+    if supervisor.condition == "leaving" and not awaited:
+        yield "supervisord has shut down", _shut_down
+
+
+def _is_awaited(process: Process, child: int) -> bool:
+    """Tell whether supervisord waits for this one before it ends itself."""
+    return process.place in ("slave", "master") or process.pid == child
+
+
+def _shut_down(world: World) -> None:
+    world.state = world.state._replace(supervisor=Supervisor("gone"), closing=False)
+
+
+def _may_kill(state: State) -> bool:
+    return state.supervisor.condition in ("ok", "leaving")
 
 
 def _may_grow(process: Process) -> bool:
@@ -100,10 +133,15 @@ def _heal_supervisor(world: World) -> None:
     world.state = replace(world.state, supervisor=healed)
 
 
-def _carried_out(setup: Setup, state: State, words: str, act: Act) -> Successor:
+def carried_out(setup: Setup, state: State, words: str, act: Act) -> Successor:
     world = World(setup, state)
     try:
         act(world)
+    except Outlived:
+        if not setup.known:
+            raise
+        gap = State(supervisor=Supervisor("gone"))
+        return Step(KNOWN_GAP), gap
     except Violation as found:
         raise Violation("; ".join([*world.told, str(found)])) from None
     _notice(world, state)
@@ -115,30 +153,44 @@ def _carried_out(setup: Setup, state: State, words: str, act: Act) -> Successor:
 def _notice(world: World, before: State) -> None:
     """Let every observer whose view has changed look at its next turn."""
     old = World(world.setup, before)
-    same = _shown(before) == _shown(world.state)
+    was_there, there = _places(before), _places(world.state)
     for process in world.state.processes:
         if process.stage not in ("serving", "ready"):
             continue
         was = before.find(process.pid)
-        if same and was is process:
-            continue
-        if was is not None and was.stage == process.stage and _sight(old, was) == _sight(world, process):
+        known = was is not None and was.stage == process.stage
+        if known and was is not None and _sight(old, was, was_there) == _sight(world, process, there):
             continue
         looked_s = None if process.kind == "spare" else process.watch.tick_s
         look_s = 0.0 if looked_s is None else max(0.0, rounded(looked_s + times.TICK_S))
         if process.look_s > look_s:
             world.change(process.pid, look_s=look_s)
-    if same and before.supervisor is world.state.supervisor:
-        return
-    if _bare(old.view_of_supervisor()) != _bare(world.view_of_supervisor()):
+    if _sight_of_supervisor(old, was_there) != _sight_of_supervisor(world, there):
         look_s = min(world.state.supervisor.look_s, 0.0)
         world.state = replace(world.state, supervisor=replace(world.state.supervisor, look_s=look_s))
 
 
-def _shown(state: State) -> object:
-    """Return all that one observer can see of the others."""
-    shown = [(p.pid, p.kind, p.stage, p.condition, p.left_s == 0.0) for p in state.processes]
-    return shown, state.stopped, state.paused, state.waits_s > 0
+def _places(state: State) -> object:
+    """Return what everybody can see. A counter that moves is no news."""
+    held = sorted((p.kind, p.pid, p.letter) for p in state.processes if p.place is not None)
+    return held, state.stopped, state.paused, state.closing, state.waits_s > 0
+
+
+def _sight(world: World, process: Process, places: object) -> object:
+    """Return what a look of this observer would find, its own memory aside."""
+    if process.kind == "spare":
+        alone = world.find(process.parent) is None
+        waits = process.act == ""
+        return places, process.parent, alone, process.answers, waits, world.unannounced(process.child)
+    partner = world.find(process.watch.partner.pid) if process.watch.partner else None
+    seen = (partner.letter, partner.runs, partner.stage) if partner else None
+    keeper = process.keeper
+    return places, seen, keeper[:3], world.unannounced(keeper.child)
+
+
+def _sight_of_supervisor(world: World, places: object) -> object:
+    supervisor = world.state.supervisor
+    return places, supervisor.child, supervisor.asked, world.unannounced(supervisor.child)
 
 
 def _look_in_vain(world: World) -> None:
@@ -165,34 +217,17 @@ def _others(state: State, pid: int) -> tuple[object, ...]:
     return (tuple(p for p in state.processes if p.pid != pid), state.waits_s)
 
 
-def _sight(world: World, process: Process) -> object:
-    """Return what a look of this observer would find, its own memory aside."""
-    role = "master" if process.kind == "slave" else "slave"
-    holder = world.state.holder(role)  # type: ignore[arg-type]
-    partner = world.find(process.watch.partner.pid) if process.watch.partner else None
-    seen = (partner.letter, partner.runs, partner.stage) if partner else None
-    return (holder.pid if holder else 0, seen, world.state.wanted(role), _bare(world.view_of(process)))
-
-
-def _bare(view: View) -> View:
-    """Leave out counters: that they move is no news, that they stand still is seen by whoever waits for it."""
-    return replace(view, slave=replace(view.slave, progress=None), master=replace(view.master, progress=None))
-
-
-def _next_s(setup: Setup, state: State) -> float:
+def _next_s(state: State, looks: Looks) -> float:
     """Return the seconds to the next thing that is due."""
-    world = World(setup, state)
-    at = [state.supervisor.heals_s, state.waits_s or FOREVER]
-    if state.supervisor.condition == "ok":
-        at += [state.supervisor.look_s, world.due_of_supervisor_s()]
+    at = [state.supervisor.heals_s, state.waits_s or FOREVER, *looks.values()]
     for p in state.processes:
-        at += [p.heals_s, p.killed_s]
+        at.append(p.heals_s)
+        if _may_kill(state):
+            at.append(p.killed_s)
         if _may_grow(p):
             at.append(p.left_s)
-        if p.runs and p.stage not in ("starting", "locked"):
-            at += [when for when, _, _ in p.news]
-            if p.stage != "leaving":
-                at += [p.ask_s, p.act_s, p.look_s, world.due_s(p)]
+        if _watches(p):
+            at += [p.ask_s, p.act_s, *(when for when, _, _ in p.news)]
     return min(at)
 
 
@@ -213,12 +248,15 @@ def _refreshed(setup: Setup, state: State, after_s: float) -> State:
     if supervisor.condition == "ok" and supervisor.rows.looked_s is not None:
         slave = world.state.holder("slave")
         moves = slave is not None and slave.runs
-        held = tuple(
-            replace(h, since_s=0.0) if moves and h.row == "unmoved slave" else h for h in supervisor.rows.held
-        )
+        held = tuple(replace(h, since_s=0.0) if moves and _counts(h) else h for h in supervisor.rows.held)
         rows = replace(supervisor.rows, held=held, looked_s=0.0)
         world.state = replace(world.state, supervisor=replace(supervisor, rows=rows))
     return world.state
+
+
+def _counts(held: Held) -> bool:
+    """Tell whether the condition is about a counter that has moved, so that it began anew at each look."""
+    return isinstance(held.what, tuple) and isinstance(held.what[-1], int)
 
 
 def _tick_in_vain(world: World, pid: int, after_s: float) -> None:
@@ -232,47 +270,3 @@ def _tick_in_vain(world: World, pid: int, after_s: float) -> None:
     if not world.state.wanted("master" if process.kind == "slave" else "slave"):
         watch = replace(watch, beat_s=max(watch.beat_s, -times.TICK_S), missed=0, frozen_seen=0)
     world.change(pid, watch=replace(watch, tick_s=before_s, progress_s=progress_s))
-
-
-# --- faults ----------------------------------------------------------------------------------------------------
-
-
-def faults(setup: Setup, state: State) -> Iterator[Successor]:
-    """Yield what may break now."""
-    for words, act in _breaks(state):
-        if not setup.only or words in setup.only:
-            step, after = _carried_out(setup, state, f"FAULT: the {words}", act)
-            yield replace(step, fault=True), after
-
-
-def _breaks(state: State) -> Iterator[tuple[str, Act]]:
-    for process in state.processes:
-        if process.stage == "dying":
-            continue
-        yield f"{process.kind} is killed", partial(World.kill, pid=process.pid)
-        if process.condition == "ok":
-            for words, condition, heals_s in _illnesses(process):
-                yield f"{process.kind} {words}", partial(_ail, process.pid, condition, heals_s)
-    if state.supervisor.condition == "ok":
-        yield "supervisord is killed", partial(_supervisor, condition="dead")
-        yield "supervisord is frozen", partial(_supervisor, condition="frozen")
-
-
-def _ail(pid: int, condition: str, heals_s: float, world: World) -> None:
-    world.change(pid, condition=condition, heals_s=heals_s, well_s=0.0)
-
-
-def _illnesses(process: Process) -> Iterator[tuple[str, str, float]]:
-    """Yield what may befall a process. A blocked loop of a slave or a spare is as silent as a deadlock."""
-    yield "is frozen", "frozen", FOREVER
-    yield "deadlocks", "deadlocked", FOREVER
-    if process.kind == "master":
-        yield "has its event loop blocked", "blocked", FOREVER
-    if process.kind != "spare":
-        yield "gets no CPU for 2 s", "starved", 2.0
-        yield "waits 5 s for its disk", "disk", 5.0
-
-
-def _supervisor(world: World, condition: str) -> None:
-    broken = replace(world.state.supervisor, condition=condition)
-    world.state = replace(world.state, supervisor=broken)

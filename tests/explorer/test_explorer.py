@@ -1,32 +1,47 @@
-"""One fault at any moment: every state finds its way back; ways in which a pair stayed down are found again."""
+"""Every state that faults and orders can lead to finds its way back; broken tables are found out.
+
+One fault at any moment for every quick configuration, two where there is no spare, and one order or fault. Two of
+every configuration, and three, are searched by hand: ``python -m tests.explorer --faults 2``.
+"""
+
+from dataclasses import replace
 
 import pytest
 
-from tests.explorer.configurations import CONFIGURATIONS, HISTORICAL
-from tests.explorer.search import search, told
+from snsnode.guard.table import TABLE
+from tests.explorer.configurations import CONFIGURATIONS, HISTORICAL, MUTATIONS
+from tests.explorer.search import Report, search, told
 from tests.explorer.setup import Setup
 
 BACK_WITHIN_S = 60.0
 LONG_SILENCE_S = 7300.0  # twice an hour, and a start
-WITHIN_S = 600.0  # a bound; one fault takes some seconds, three take minutes
+WITHIN_S = 600.0  # a bound; the longest takes some ten seconds
+
+QUICK = [setup for setup in CONFIGURATIONS if setup.quick]
+ORDERED = [replace(setup, orders=True) for setup in QUICK if setup.name in ("as shipped", "spare: false")]
+NO_SPARE = [setup for setup in QUICK if setup.name == "spare: false"]
+SEARCHED = [
+    *[pytest.param(setup, 1, id=setup.name) for setup in QUICK],
+    *[pytest.param(setup, 1, id=f"{setup.name}, with orders") for setup in ORDERED],
+    *[pytest.param(setup, 2, id=f"{setup.name}, two") for setup in NO_SPARE],
+]
+BROKEN = [pytest.param(setup, id=name) for name, setup in (HISTORICAL | MUTATIONS).items()]
 
 
-@pytest.mark.parametrize("setup", [each for each in CONFIGURATIONS if each.quick], ids=lambda setup: setup.name)
-def test_pair_serves_again_after_any_fault_at_any_moment(setup: Setup) -> None:
-    report = search(setup, 1, within_s=WITHIN_S)
-    assert report.found is None, told(report.found.story)
+def _whole(report: Report) -> None:
+    assert report.found is None, f"{report.found.what}:\n{told(report.found.story)}"
     assert report.finished, "the search was not finished"
+
+
+@pytest.mark.parametrize(("setup", "count"), SEARCHED)
+def test_pair_is_as_wanted_again_after_whatever_strikes_at_any_moment(setup: Setup, count: int) -> None:
+    report = search(setup, count, within_s=WITHIN_S)
+    _whole(report)
     assert report.bound_s <= (LONG_SILENCE_S if "1h" in setup.name else BACK_WITHIN_S), told(report.slowest)
 
 
-def _param(setup: Setup, faults: int) -> object:
-    marks = [pytest.mark.chaos_long] if faults > 2 else []  # three faults take minutes
-    return pytest.param(setup, faults, id=setup.name, marks=marks)
-
-
-@pytest.mark.parametrize(("setup", "faults"), [_param(*each) for each in HISTORICAL])
-def test_way_in_which_a_pair_stayed_down_is_found_where_its_rows_are_taken_away(setup: Setup, faults: int) -> None:
-    report = search(setup, faults, within_s=WITHIN_S)
+@pytest.mark.parametrize("setup", BROKEN)
+def test_table_that_lacks_a_row_or_has_a_wrong_one_is_found_out(setup: Setup) -> None:
+    report = search(setup, len(setup.story), within_s=WITHIN_S)
     assert report.found is not None, "nothing was found"
-    whole = search(Setup("whole", spare=setup.spare, only=setup.only), faults, within_s=WITHIN_S)
-    assert whole.found is None and whole.finished
+    _whole(search(replace(setup, table=TABLE), len(setup.story), within_s=WITHIN_S))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.explorer.configurations import CONFIGURATIONS, without
+from tests.explorer.configurations import CONFIGURATIONS, HISTORICAL
 from tests.explorer.search import search
 from tests.explorer.setup import FOLDS, Setup
 
@@ -13,12 +13,7 @@ WITHIN_S = 600.0  # a bound; each takes some seconds
 NO_SPARE = next(setup for setup in CONFIGURATIONS if setup.name == "spare: false")
 WHOLE = next(setup for setup in CONFIGURATIONS if setup.name == "as shipped")
 STARVED = replace(WHOLE, only=frozenset({"slave gets no CPU for 2 s", "master waits 5 s for its disk"}))
-BROKEN = without(
-    "both partners frozen, and no spare",
-    {"unguarded frozen slave", "frozen slave"},
-    {"master is frozen", "slave is frozen"},
-    spare=False,
-)
+BROKEN = HISTORICAL["both partners frozen, and no spare"]
 VERDICTS = [(NO_SPARE, 1), (WHOLE, 1), (STARVED, 2), (BROKEN, 2)]
 
 
