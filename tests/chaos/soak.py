@@ -201,8 +201,9 @@ def _replay(recordings: Path, report: Report) -> None:
     if not replayed.looks or not replayed.steps:
         report.problems.append(f"nothing was recorded: {replayed}")
     compared = explained(replayed, SETTINGS)
-    report.problems += [f"unknown to the explorer, {n} times: {what}" for what, n in compared.problems.items()]
-    report.replayed = f"{replayed}\n{compared}"
+    unknown = [f"not met by the explorer, {n} times: {what}" for what, n in compared.problems.items()]
+    report.problems += [] if compared.is_known else unknown
+    report.replayed = "\n".join([str(replayed), str(compared), *unknown])
 
 
 def main() -> int:
