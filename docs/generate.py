@@ -13,6 +13,7 @@ import click
 from snsnode.base import errors, ids
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.main import COMMANDS, snsctl
+from snsnode.guard import times
 from snsnode.guard.table import TABLE
 from snsnode.guard.times import LATE_S, SHIPPED, START_S, TICK_S
 from snsnode.guard.view import Me
@@ -76,6 +77,34 @@ stateDiagram-v2
 """
 
 
+# One word for one idea, in the code, the journal and these pages.
+WORDS = {
+    "frozen": "a stop signal holds the process (state T in `/proc/PID/stat`): the kernel says so",
+    "traced": "a debugger holds it (state t); nobody judges it",
+    "stopped": "an operator wants it down; a *pause* wants nobody restarted. Both are files (`node/intent.py`)",
+    "dead": "the kernel's word: its lock is free, its pidfd is readable",
+    "silent": "it answers no call, or sends no KeepAlive; why, nobody can tell from outside",
+    "hung": "neither an answer nor progress: no thread of it runs any more (a test's *deadlock*)",
+    "wedged": "it answers, from a thread, and makes no progress: its event loop stands still",
+    "unmoved": "its progress counter stands still, as supervisord sees it, which asks nobody",
+    "unready": "launched, and not yet in possession of its lock: only its parent can find it",
+    "idle": "a slave that may launch a master and does not",
+    "sent": "a spare that was told to become the master, and is not yet",
+    "dismissed": "a spare that was told to leave, and is still there",
+    "strange": "a spare that another slave launched",
+    "alone": "a spare whose slave is dead",
+    "incarnation": "one life of a server under one epoch (`master/incarnation.py` owns it)",
+}
+
+
+def _constants() -> Iterator[tuple[str, str, str]]:
+    """Yield each number of ``guard/times.py`` with its comment there."""
+    for line in inspect.getsource(times).splitlines():
+        found = re.fullmatch(r"([A-Z_]+)_S = ([0-9.]+)  # (.+)", line)
+        if found:
+            yield f"`{found[1]}_S`", f"{float(found[2]):g} s", found[3]
+
+
 def _guard() -> Iterator[str]:
     yield "# Who may end or launch whom\n\n" + NOTE
     yield (
@@ -104,6 +133,13 @@ def _guard() -> Iterator[str]:
         f" slave that is silent for {SHIPPED.partner_s:g} s. Both allow {START_S:g} s for a start, look each"
         f" {TICK_S:g} s, and believe nothing where their own look came {LATE_S:g} s late.\n"
     )
+    yield "\n## Times\n\n`snsnode/guard/times.py` holds them, and asserts how they relate when it is imported.\n\n"
+    yield _table(("name", "time", "why"), _constants())
+    yield (
+        "\n## Words\n\nEach says one thing. [The walk](../architecture.md#a-master-dies-traced) shows them at"
+        " work; `snsnode/guard/invariants.py` checks what must hold after every step.\n\n"
+    )
+    yield _table(("word", "says"), WORDS.items())
 
 
 # --- journal -------------------------------------------------------------------------------------------------
