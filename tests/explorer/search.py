@@ -46,6 +46,7 @@ class Report:
     bound_s: float = 0.0  # the longest way from any state back to service, without a further fault
     found: Found | None = None
     slowest: tuple[Step, ...] = ()
+    said: frozenset[str] = frozenset()  # all that any step between two faults was said to do
 
 
 class Wrong(Exception):
@@ -159,6 +160,7 @@ def search(setup: Setup, count: int, *, within_s: float = HOUR_S) -> Report:
             report.bound_s, report.slowest = going.return_all()
     except Wrong as wrong:
         report.found = Found(wrong.what, wrong.story)
+    report.said = frozenset(step.words for following in going.calm for step, _ in following)
     report.states = len(going.states)
     report.seconds, report.cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
     return report

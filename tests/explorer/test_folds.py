@@ -1,4 +1,4 @@
-"""Folded and unfolded, a search comes to the same verdict, and to the same bound."""
+"""Folded and unfolded, a search comes to the same verdict and bound, and sees the same things happen."""
 
 from dataclasses import replace
 
@@ -17,9 +17,9 @@ BROKEN = HISTORICAL["both partners frozen, and no spare"]
 VERDICTS = [(NO_SPARE, 1), (WHOLE, 1), (STARVED, 2), (BROKEN, 2)]
 
 
-def _verdict(setup: Setup, faults: int) -> tuple[bool, str | None, float]:
+def _verdict(setup: Setup, faults: int) -> tuple[bool, str | None, float, frozenset[str]]:
     report = search(setup, faults, within_s=WITHIN_S)
-    return report.finished, report.found.what if report.found else None, report.bound_s
+    return report.finished, report.found.what if report.found else None, report.bound_s, report.said
 
 
 @pytest.mark.parametrize(("setup", "faults"), VERDICTS, ids=lambda value: getattr(value, "name", str(value)))
