@@ -30,3 +30,23 @@ def test_search_comes_to_the_same_verdict_without_folds(setup: Setup, faults: in
 @pytest.mark.parametrize("fold", sorted(FOLDS))
 def test_search_comes_to_the_same_verdict_with_one_fold(fold: str) -> None:
     assert _verdict(NO_SPARE, 1) == _verdict(replace(NO_SPARE, folds=frozenset({fold})), 1)
+
+
+KINDS = [
+    *[f"{role} {what}" for role in ("slave", "master") for what in ("is killed", "is frozen", "deadlocks")],
+    *[
+        f"{role} {what}"
+        for role in ("slave", "master")
+        for what in ("gets no CPU for 2 s", "waits 5 s for its disk")
+    ],
+    "master has its event loop blocked",
+    "supervisord is killed",
+    "supervisord is frozen",
+]
+
+
+@pytest.mark.parametrize("fault", KINDS)
+def test_search_of_one_kind_of_fault_sees_the_same_without_folds(fault: str) -> None:
+    """Of each kind alone: what one kind's fold loses, another kind might still show."""
+    setup = replace(NO_SPARE, story=(fault,))
+    assert _verdict(setup, 1) == _verdict(replace(setup, folds=frozenset()), 1)
