@@ -110,6 +110,7 @@ class Incarnations:
             Exhausted: the epoch cannot be recorded; we must not serve under it.
         """
         async with self._becoming:
+            at_least = max(at_least, self._now.epoch)  # we may have risen while this waited; no epoch falls
             # A disk that takes no record costs none of the store's epochs.
             await disk.do(partial(epochs.record, self._vm_dir, at_least))
             found = await self._claim(at_least)

@@ -38,9 +38,14 @@ class FakeStore:
     def __init__(self, epoch: int = 0) -> None:
         self.epoch = Epoch(epoch)
         self.has_room = True
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def claim_epoch(self, vm: VmName, at_least: Epoch) -> Epoch:
+        self.asked += 1
         await asyncio.sleep(0)
+        await self.may_answer.wait()
         if not self.has_room:
             raise Exhausted("the disk is full")
         self.epoch = Epoch(max(at_least, self.epoch + 1))
@@ -96,6 +101,27 @@ async def test_a_store_without_room_is_claimed_later(tmp_path: Path, monkeypatch
     await eventually_async(lambda: scene.owner.now.claimed, 10.0)
     claiming.cancel()
     assert len(set(scene.told)) == 1
+    scene.lock.withdraw()
+
+
+async def test_a_claim_that_waits_for_a_rise_takes_nothing_of_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snsnode.master.incarnation.CLAIM_RETRY_S", 0.0)
+    scene = Scene(tmp_path)
+    scene.store.has_room = False
+    await scene.owner.rise()
+    scene.store.may_answer.clear()
+    rising = asyncio.create_task(scene.owner.rise_above(Epoch(9)))
+    await eventually_async(lambda: scene.store.asked == 2, 10.0)
+    claiming = asyncio.create_task(scene.owner.claim_later())
+    for _ in range(10):
+        await asyncio.sleep(0)  # it waits for the rise now
+    scene.store.may_answer.set()
+    await rising
+    await eventually_async(lambda: scene.store.asked >= 4, 10.0)
+    assert scene.told == (10, 10, 10)
+    claiming.cancel()
     scene.lock.withdraw()
 
 
