@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from functools import partial
 
 from snsnode.base.errors import Fenced, Unavailable
@@ -48,19 +49,31 @@ KEEPALIVE_THREADS = 3  # two for heartbeats, and one that an order may hold
 SOCKET = "unix:run/master.sock"  # relative to the working directory: a socket's name may have 107 bytes only
 
 
-async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, as_spare: bool) -> None:
-    """Be the master of this VM until ``stop``; ``as_spare``: once it is needed."""
+@dataclass
+class Life:
+    """What this process is: a spare until its turn comes, the master from then on."""
+
+    is_spare: bool
+
+    def who(self) -> str:
+        """Return who writes into the journal."""
+        return "spare" if self.is_spare else "master"
+
+
+async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event, *, life: Life) -> None:
+    """Be the master of this VM until ``stop``; a spare, once it is needed."""
     store = await open_store(config.store, vm_dir.home)
     spare_lock = RoleLock(vm_dir, "spare")
     lock = RoleLock(vm_dir, "master")
     try:
         # What a successor need not wait for is made before its turn: from then on, clients are waiting.
         servers = _Servers()
-        if as_spare:
+        if life.is_spare:
             await take_role(spare_lock, LOCK_WAIT_S)
             spare_lock.announce(config=config.digest("master"))
             if not await _wait_for_turn(vm_dir, config, spare_lock, stop):
                 return
+            life.is_spare = False
         await take_role(lock, LOCK_WAIT_S)
         # Only now: between two locks the pair would look wholly dead, and be launched a second time.
         spare_lock.withdraw()

@@ -56,10 +56,17 @@ class Entry:
 
 
 class Journal:
-    """Appends what one process does; ``later`` is given the work where it must not be waited for."""
+    """Appends what one process does; ``later`` is given the work where it must not be waited for.
+
+    ``role`` is asked at each entry where it is a function: a spare becomes the master.
+    """
 
     def __init__(
-        self, path: Path, vm: str, role: str, later: Callable[[Callable[[], object]], None] | None = None
+        self,
+        path: Path,
+        vm: str,
+        role: str | Callable[[], str],
+        later: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
         self._path = path
         self._later = later
@@ -70,7 +77,8 @@ class Journal:
         """Append one entry; a full disk loses the entry, never the process."""
         now_s = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s * 1000) % 1000:03d}Z"
-        entry = {"at": at, "vm": self._vm, "role": self._role, "pid": os.getpid(), "event": event.name}
+        role = self._role if isinstance(self._role, str) else self._role()
+        entry = {"at": at, "vm": self._vm, "role": role, "pid": os.getpid(), "event": event.name}
         entry |= events.encode(event)
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         if self._later is not None:

@@ -48,10 +48,11 @@ def arguments(role: RoleName, *flags: str) -> argparse.Namespace:
 Run = Callable[[VmDir, NodeConfig, asyncio.Event], Awaitable[None]]
 
 
-def main(role: RoleName, vm: str, run: Run) -> int:
+def main(role: RoleName, vm: str, run: Run, who: Callable[[], str] | None = None) -> int:
     """Run a role to its end and return its exit code: 0 after a stop, 1, or 78 for bad configuration.
 
-    ``run`` gets an event that SIGTERM and SIGINT set; it then finishes what is in flight and returns.
+    ``run`` gets an event that SIGTERM and SIGINT set; it then finishes what is in flight and returns. ``who``
+    names who writes into the journal, where that is not always the role: a spare is no master yet.
     """
     start_clean()
     vm_dir = VmDir(Path.cwd())
@@ -63,7 +64,7 @@ def main(role: RoleName, vm: str, run: Run) -> int:
         if config.vm != vm:
             raise ConfigError(f"cannot run {vm} in {vm_dir.path}: its node.json is of {config.vm}")
         config.endpoint("router" if role == "router" else "master")
-        journal = Journal(vm_dir.journal, vm, role)
+        journal = Journal(vm_dir.journal, vm, who or role)
         aside.listeners.append(journal.note_damage)
         vm_dir.make()
         logs.to_file(vm_dir.log(role), role, vm)

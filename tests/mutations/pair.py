@@ -271,4 +271,18 @@ MUTATIONS = (
         "_code_fingerprint()",
         "tests/unit/test_pair_disk.py::test_a_slave_turns_while_it_looks_at_the_code",
     ),
+    Mutation(
+        "an epoch never falls, also where two of its claims cross",
+        "snsnode/master/incarnation.py",
+        "max(at_least, self._now.epoch)",
+        "at_least",
+        "tests/unit/test_master_incarnation.py",
+    ),
+    Mutation(
+        "a spare's failure is not told as the master's",
+        "snsnode/pair/role.py",
+        "Journal(vm_dir.journal, vm, who or role)",
+        "Journal(vm_dir.journal, vm, role)",
+        "tests/unit/test_master_life.py",
+    ),
 )
