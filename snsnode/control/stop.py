@@ -217,10 +217,18 @@ def end_silent_supervisord(vm_dir: VmDir) -> None:
             return
         if state_of(found) != "T" and vm_dir.supervisor_socket.exists():
             wait_dead(found, DIE_WITHIN_S)  # it may be just starting, or shutting down
-        if not supervisor.is_running(ANSWER_S) and not ending.kill_and_wait(found, DIE_WITHIN_S).is_dead:
+        if supervisor.is_running(ANSWER_S):
+            return
+        outcome = ending.kill_and_wait(found, DIE_WITHIN_S)
+        if not outcome.is_dead:
+            fix = (
+                "end it as its owner"
+                if outcome is Outcome.FORBIDDEN
+                else "it is in a system call; look at its disk"
+            )
             raise Unavailable(
                 f"cannot start supervisord of {vm_dir.path.name}: {processes.describe(found)} is it, does not "
-                "answer, and cannot be ended by this user"
+                f"answer, and {outcome.value}; {fix}"
             )
 
 

@@ -103,7 +103,7 @@ class Admitted:
 @dataclass(slots=True)
 class _Count:
     silent: dict[Admitted, None] = field(default_factory=dict)  # oldest first; those whose message has not come
-    calls: dict[Admitted, None] = field(default_factory=dict)  # the same of those that may become overdue
+    calls: dict[Admitted, None] = field(default_factory=dict)  # first heard first; those that may become overdue
     number: int = 0  # of all, with the streams
     by_address: dict[str, int] = field(default_factory=dict)
 

@@ -9,6 +9,8 @@ import pytest
 
 from snsnode.base.errors import Unavailable
 from snsnode.control import stop
+from snsnode.node import ending
+from snsnode.node.ending import Outcome
 from snsnode.node.lock import Holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
@@ -45,3 +47,19 @@ def test_whoever_comes_back_at_once_each_time_is_somebody_elses_to_end(
     monkeypatch.setattr(stop, "_all_of", lambda _: [heir()])
     with pytest.raises(Unavailable, match=r"starts it again and again, now as process \d+ .*; end that first"):
         stop._end(vm_dir, "router") if how == "a role" else stop._sweep(vm_dir)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Outcome.FORBIDDEN, "is another user's; end it as its owner"),
+        (Outcome.STAYS, "does not die; it is in a system"),
+    ],
+)
+def test_silent_supervisord_that_stays_is_told_with_its_cause(
+    outcome: Outcome, told: str, heir: Callable[[], Identity], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "supervisords_of", lambda _: [heir()])
+    monkeypatch.setattr(ending, "kill_and_wait", lambda *_: outcome)
+    with pytest.raises(Unavailable, match=rf"process \d+ .* does not answer, and {told}"):
+        stop.end_silent_supervisord(VmDir(tmp_path))
