@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Ignored by a parent they would make us ignore SIGTERM, or lose the exit codes of our children (SIGCHLD).
+# A child ignores what its parent ignored: we would take no SIGTERM, and lose our children's exit codes (SIGCHLD).
 _RESET = (signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 

@@ -32,7 +32,7 @@ class Rising(Protocol):
         """Return the epoch that we have now."""
 
     async def rise_above(self, known: Epoch) -> None:
-        """Have a higher one than a router ``known``, where that can be."""
+        """Rise above the epoch that a router knows, ``known``, where that is possible."""
 
 
 class Registration:
@@ -96,7 +96,7 @@ class Registration:
         self._standing = self._standing.left() if leaving else self._standing.stayed()
 
     async def leave(self, *, ending: bool = False) -> int:
-        """Tell the routers that no client should come; return how many took it. ``ending``: nor we come back."""
+        """Tell the routers that no client should come; return how many took it. ``ending``: ever again."""
         self._standing = self._standing.left(ending=ending)
         return len(await self._tell_all())
 

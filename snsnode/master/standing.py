@@ -36,7 +36,7 @@ class Standing:
     """What routers are told of us, and what they said."""
 
     leaving: bool = False  # no client should come
-    ending: bool = False  # nor shall any ever come again
+    ending: bool = False  # we leave for good: none ever again
     claim: int = 0  # ours
     highest_claim: int = 0  # of any server
     elsewhere: frozenset[Hashable] = frozenset()  # the routers that have another server for our clients
@@ -51,7 +51,7 @@ class Standing:
         return replace(self, leaving=True, ending=self.ending or ending)
 
     def stayed(self) -> "Standing":
-        """Return the standing of one who stays after all; who ends cannot."""
+        """Return the standing of one who stays after all; one who ends goes on leaving."""
         return replace(self, leaving=self.ending)
 
     def claiming(self) -> "Standing":
@@ -68,7 +68,7 @@ def take(standing: Standing, router: Hashable, said: Said) -> tuple[Standing, bo
     elsewhere = standing.elsewhere
     if said.standby != (router in elsewhere):
         elsewhere = elsewhere | {router} if said.standby else elsewhere - {router}
-    highest = max(standing.highest_claim, said.highest_claim) if said.highest_claim < CLAIM_END else 0
+    highest = said.highest_claim if said.highest_claim < CLAIM_END else 0
     is_news = standing.claim < said.granted_claim < CLAIM_END
     after = replace(
         standing,
@@ -90,7 +90,7 @@ def after_rise(sent: Epoch, own: Epoch) -> Then:
 
 
 def is_beyond_belief(own: Epoch, known: Epoch) -> bool:
-    """Tell whether a router errs that knows this epoch of us."""
+    """Tell whether ``known`` is so far above our epoch that the router must be wrong."""
     return known > own + FOLLOW_MAX
 
 

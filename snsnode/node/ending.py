@@ -56,7 +56,7 @@ def kill(victim: Identity) -> Outcome:
 
 
 def ask(victim: Identity) -> Outcome:
-    """Ask exactly this process to end, by SIGTERM; one that cannot hear is killed."""
+    """Ask exactly this process to end, by SIGTERM; a frozen one, which would not hear it, is killed."""
     return send(victim, fitting(victim, signal.SIGTERM))
 
 

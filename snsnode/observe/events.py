@@ -148,7 +148,7 @@ class Serving(Event):
 
     WORD = "serving"
 
-    epoch: Annotated[int, "counts the masters of this VM; none serves with an epoch of another one"]
+    epoch: Annotated[int, "counts the masters of this VM: no two of them serve with the same epoch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

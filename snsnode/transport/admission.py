@@ -84,7 +84,7 @@ class Bounds:
 
 
 INSIDERS_MAX = 32_768  # connections that are remembered as logged in
-# Where a share is full, a call makes room whose message has not come for so long: an honest one comes with it.
+# Where a share is full, a call without its message is ended after this: an honest client sends both together.
 MESSAGE_DUE_S = 0.5
 
 
