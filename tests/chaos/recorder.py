@@ -49,7 +49,7 @@ class Recorder:
         self._vm = vm
         self._program = program
         self._owner = 0  # the process that the file belongs to: supervisord forks
-        self._file = -1
+        self._file: Path | None = None
         self._bytes = 0
         self._lines = 0
         self._last: dict[Hashable, Any] = {}  # by stream: memory, and what was seen
@@ -96,27 +96,31 @@ class Recorder:
         return recorded
 
     def _write(self, words: list[Any]) -> None:
-        """Append one line; where that fails the recording ends: it must not change what the process does."""
+        """Append one line; where that fails the recording ends: it must not change what the process does.
+
+        The file is opened for each line: supervisord closes all descriptors when it reloads, and a kept number
+        would soon be that of a pipe of its own.
+        """
         if self._owner != os.getpid():
             self._owner, self._bytes, self._lines = os.getpid(), 0, 0
             name = f"{self._vm}.{self._program}.{self._owner}.{time.monotonic_ns()}.jsonl"
-            try:
-                self._file = os.open(self._folder / name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-            except OSError:
-                self._file = -1
-        if self._file < 0:
+            self._file = self._folder / name
+        if self._file is None:
             return
         line = json.dumps([self._lines, *words], separators=(",", ":")).encode() + b"\n"
         full = self._bytes + len(line) > FILE_BYTES_MAX
         try:
-            os.write(self._file, json.dumps([self._lines, "full"]).encode() + b"\n" if full else line)
+            descriptor = os.open(self._file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+            try:
+                os.write(descriptor, json.dumps([self._lines, "full"]).encode() + b"\n" if full else line)
+            finally:
+                os.close(descriptor)
         except OSError:
             full = True
         self._lines += 1
         self._bytes += len(line)
         if full:
-            os.close(self._file)
-            self._file = -1
+            self._file = None
 
 
 def install(folder: Path) -> None:

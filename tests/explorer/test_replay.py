@@ -1,6 +1,7 @@
 """What was recorded is replayed; a recording that was altered is refused, as is what the explorer cannot do."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_what_was_recorded_is_replayed(tmp_path: Path) -> None:
     done = replay(tmp_path)
     assert (done.problems, done.looks, done.steps) == ([], 5, 5)
     assert explained(done, SHIPPED).problems == {}
+
+
+def test_recorder_keeps_no_descriptor_that_a_reload_would_close(tmp_path: Path) -> None:
+    file = record(tmp_path, [ALONE])
+    kept = [
+        link
+        for link in Path("/proc/self/fd").iterdir()
+        if link.is_symlink() and os.path.realpath(link) == str(file)
+    ]
+    assert kept == []
 
 
 def test_what_a_death_cut_off_is_no_alteration(tmp_path: Path) -> None:
