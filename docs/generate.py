@@ -14,6 +14,7 @@ from snsnode.base import errors, ids
 from snsnode.cli.lazy import Entry, LazyGroup
 from snsnode.cli.main import COMMANDS, snsctl
 from snsnode.guard import times
+from snsnode.guard.router import ROUTER_TABLE
 from snsnode.guard.table import TABLE
 from snsnode.guard.times import LATE_S, SHIPPED, START_S, TICK_S
 from snsnode.guard.view import Me
@@ -108,12 +109,12 @@ def _constants() -> Iterator[tuple[str, str, str]]:
 def _guard() -> Iterator[str]:
     yield "# Who may end or launch whom\n\n" + NOTE
     yield (
-        "\nThe rows of `snsnode/guard/table.py`, with the patience that the shipped settings give (`silence: 9s`,"
-        " `interval: 3s`, `backoff_max: 10s`). A condition must hold at every look, of the same process. An"
-        " observer that was away, or could not look, begins anew.\n"
+        "\nThe rows of `snsnode/guard/table.py` and `router.py`, with the patience that the shipped settings give"
+        " (`silence: 9s`, `interval: 3s`, `backoff_max: 10s`). A condition must hold at every look, of the same"
+        " process. An observer that was away, or could not look, begins anew.\n"
     )
     for me in Me:
-        rows = [row for row in TABLE if row.me is me]
+        rows = [row for row in (*TABLE, *ROUTER_TABLE) if row.me is me]
         if rows:
             yield (
                 f"\n## What a {me.value} does\n\n"

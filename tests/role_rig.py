@@ -19,6 +19,7 @@ from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
 from snsnode.supervisord.guards import PairGuard
 from snsnode.supervisord.roles import RoleProcess
+from snsnode.supervisord.router_guard import RouterGuard
 from tests.processes import Sleeper, sleeper
 from tests.unit.test_supervisor_adoption import make
 
@@ -38,6 +39,7 @@ class Pair:
         program = make(RoleProcess, name=role, autostart=role != "master")
         program.vm_dir, program.sibling = self.vm_dir, lambda name: self.programs.get(name)
         program.guard = PairGuard(self.vm_dir, program.config.options.logger)
+        program.router_guard = RouterGuard(self.vm_dir, program.config.options.logger)
 
         def fork() -> None:
             self.forked.append(program.role)
@@ -133,11 +135,11 @@ def frozen_slave(pair: Pair) -> Iterator[Identity]:
         yield slave.identity
 
 
-def turn_for(pair: Pair, clock: "Clock", seconds: int) -> None:
+def turn_for(pair: Pair, clock: "Clock", seconds: int, role: RoleName = "slave") -> None:
     """Turn supervisord's loop once a second of its own clock."""
     for _ in range(seconds):
         clock.now_s += 1
-        pair.programs["slave"].transition()
+        pair.programs[role].transition()
 
 
 class Clock:

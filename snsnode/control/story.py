@@ -161,6 +161,9 @@ def _down(entries: Sequence[Entry], index: int, down: events.Down) -> str:
 
 
 def _sequel(entries: Sequence[Entry], index: int, partner: str) -> str:
+    if partner == "router":  # which has no partner that tells of it, but tells of itself
+        started = next((e for e in entries[index + 1 :] if isinstance(e.what, events.RouterStarted)), None)
+        return f"supervisord started it again as process {started.pid}" if started else "it is not back yet"
     following = _next_of(entries, index, partner)
     if following is None:
         return "it is not back yet"

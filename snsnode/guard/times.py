@@ -28,6 +28,8 @@ TAKES_OVER_S = 3.0  # from "go" to the master's lock, which takes a spare millis
 STRANGER_S = 5.0  # an orphaned spare sees a new slave within two looks, and leaves
 SEND_OFF_S = 1.0  # from "leave" to a spare's end
 LAST_RESORT_S = 12.0  # longer than a partner or a spare needs for any verdict at the shipped silence
+ROUTER_FROZEN_S = 4.0  # longer than supervisord may be away unnoticed: one late look condemns no router
+ROUTER_MIN_S = 6.0  # a flood or a garbage collection stops a healthy router's loop for less, in any spec
 IDLE_S = 24.0  # a slave that may launch a master has launched it, and that start has ended one way or the other
 
 
@@ -64,6 +66,11 @@ class Times:
         return self.partner_s + self.interval_s
 
     @property
+    def router_s(self) -> float:
+        """supervisord ends a router whose event loop stands still for so long: there is no other observer."""
+        return max(self.silence_s, ROUTER_MIN_S)
+
+    @property
     def supervisord_s(self) -> float:
         """supervisord acts where a partner and a spare would have acted long before."""
         return max(LAST_RESORT_S, 2 * self.silence_s)
@@ -81,8 +88,10 @@ LONGEST = Times(interval_s=60.0, timeout_s=60.0, silence_s=3600.0, backoff_max_s
 
 for _times in (SHORTEST, SHIPPED, LONGEST):
     assert _times.partner_s < _times.spare_s < _times.supervisord_s
+    assert _times.router_s > ROUTER_FROZEN_S, "the kernel's word is the better evidence"
     assert _times.first_beat_s > max(START_S, _times.interval_s), "a slave may have to beat twice to be heard once"
 assert START_S < IDLE_S, "a slave whose master is starting is not idle"
 assert DRAIN_S < STOP_WAIT_S, "supervisord must not kill a master that drains"
 assert TICK_S < LATE_S < SILENT_MIN_S and SUPERVISORD_TICK_S < SUPERVISORD_LATE_S < LAST_RESORT_S
+assert SUPERVISORD_LATE_S < ROUTER_FROZEN_S, "a router that was frozen together with supervisord is not to blame"
 assert TAKES_OVER_S < STRANGER_S < START_S

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from snsnode.node.config import RoleName
-from snsnode.node.places import EMPTY, Seen
+from snsnode.node.places import EMPTY, UNKNOWN, Seen
 from snsnode.node.process import Identity
 
 
@@ -22,16 +22,17 @@ class Me(Enum):
 
 
 class Place(Enum):
-    """A place in a pair that one process at a time holds, by its lock."""
+    """A place of a VM that one process at a time holds, by its lock; the first three are a pair's."""
 
     SLAVE = "slave"
     MASTER = "master"
     SPARE = "spare"
+    ROUTER = "router"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A pair, what its operator wants, and what the restart budget says.
+    """A pair, or a router, what its operator wants, and what the restart budget says.
 
     ``wanted``: the roles that are meant to run, which a stop, a pause and a shutdown take away. ``leaving``: the
     roles that an operator stopped, or that supervisord is shutting down. ``waits``: somebody other than the
@@ -52,10 +53,12 @@ class View:
     sent: Identity | None = None
     dismissed: Identity | None = None
     born: Identity | None = None
+    router: Seen = UNKNOWN  # only supervisord looks there
 
     def at(self, place: Place) -> Seen:
         """Return what is seen in one place."""
-        return {Place.SLAVE: self.slave, Place.MASTER: self.master, Place.SPARE: self.spare}[place]
+        found: Seen = getattr(self, place.value)
+        return found
 
     @property
     def is_traced(self) -> bool:

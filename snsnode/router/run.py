@@ -8,9 +8,11 @@ from snsnode.node import intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
+from snsnode.node.process import me
+from snsnode.node.progress import Progress
 from snsnode.observe import events
 from snsnode.observe.journal import Journal
-from snsnode.pair import disk
+from snsnode.pair import beat, disk
 from snsnode.pair.memory import MemoryGuard
 from snsnode.pair.reload import follow_config
 from snsnode.pair.role import keep_role, run_until, take_role
@@ -32,6 +34,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
     """Be the router of this VM until ``stop``."""
     lock = RoleLock(vm_dir, "router")
     await take_role(lock, LOCK_WAIT_S)
+    progress = Progress(me())
     journal = Journal(vm_dir.journal, config.vm, "router", later=disk.post)
     server = make_server(TABLE_MAX_BYTES)
     try:
@@ -54,6 +57,7 @@ async def run(vm_dir: VmDir, config: NodeConfig, stop: asyncio.Event) -> None:
         journal.write(events.RouterStarted())
         await run_until(
             stop,
+            ("progress", beat.move(progress)),
             ("leases", service.run()),
             ("exchange", service.exchange()),
             ("keep", keep_role(vm_dir, lock, stop)),

@@ -8,18 +8,16 @@ import time
 
 from supervisor.loggers import Logger
 
-from snsnode.base import reading
-from snsnode.base.errors import SnsError
 from snsnode.guard.judge import Action, Memory, judge
-from snsnode.guard.times import UNREADABLE, Times
 from snsnode.guard.view import Me, Place, View
-from snsnode.node import budget, config, ending, intent, places
-from snsnode.node.config import FILENAME, PARTNERS
+from snsnode.node import budget, ending, intent, places
+from snsnode.node.config import PARTNERS
 from snsnode.node.ending import Outcome
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, identify
 from snsnode.observe.events import Down
 from snsnode.observe.journal import Journal
+from snsnode.supervisord.settings import Settings
 
 
 class PairGuard:
@@ -29,7 +27,7 @@ class PairGuard:
         self._vm_dir = vm_dir
         self._logger = logger
         self._memory = Memory()
-        self._times: tuple[object, Times] = None, UNREADABLE  # and what the file was when they were read
+        self._settings = Settings(vm_dir)
 
     def look(self, *, child: int, stopping: bool, waiting: bool) -> Action | None:
         """Look at the pair, end what the judge says, and return the launch of a slave that it wants; None: none.
@@ -38,7 +36,7 @@ class PairGuard:
         operator's stop of the slave is under way. ``waiting``: this supervisord waits before a launch.
         """
         view = self._view(child, stopping, waiting)
-        self._memory, actions = judge(self._memory, view, Me.SUPERVISORD, time.monotonic(), self._settings())
+        self._memory, actions = judge(self._memory, view, Me.SUPERVISORD, time.monotonic(), self._settings.times())
         launch = None
         for action in actions:
             if action.victim is None:
@@ -72,18 +70,6 @@ class PairGuard:
             Journal(self._vm_dir.journal, self._vm_dir.path.name, "supervisord").write(
                 Down(of="slave", cause=cause, partner_pid=victim.pid)
             )
-
-    def _settings(self) -> Times:
-        """Return what node.json says; where it cannot be read, the slave will tell why."""
-        stamp = reading.stamp(self._vm_dir.path / FILENAME)
-        if stamp != self._times[0]:
-            try:
-                found = config.load(self._vm_dir.path)
-            except SnsError:
-                self._times = stamp, UNREADABLE
-            else:
-                self._times = stamp, Times.of(found.keepalive, found.restart)
-        return self._times[1]
 
 
 def _identify(pid: int) -> Identity | None:

@@ -33,6 +33,7 @@ from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.foreign import PidFileProcess
 from snsnode.supervisord.guards import PairGuard
 from snsnode.supervisord.roles import RoleProcess
+from snsnode.supervisord.router_guard import RouterGuard
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _PLUGIN = "_snsnode_plugin"
@@ -203,6 +204,7 @@ class Plugin:
                 process.__class__ = RoleProcess
                 process.vm_dir = self._vm_dir
                 process.guard = PairGuard(self._vm_dir, self._logger)
+                process.router_guard = RouterGuard(self._vm_dir, self._logger)
                 process.sibling = self._program
         for program, pid_file in self._resolve().items():
             if type(programs[program]) is Subprocess:

@@ -29,6 +29,7 @@ from snsnode.observe.events import FirstLaunch
 from snsnode.observe.journal import Journal
 from snsnode.supervisord.adoption import Adopting, guarded
 from snsnode.supervisord.guards import PairGuard
+from snsnode.supervisord.router_guard import RouterGuard
 
 HANDOVER_S = 15.0  # the partner has this long to launch the program that it was asked for
 NEVER_S = 3600.0  # until supervisord's own retry, pushed ahead again on every look
@@ -39,6 +40,7 @@ class RoleProcess(Adopting):
 
     vm_dir: VmDir
     guard: PairGuard  # used by the slave's program
+    router_guard: RouterGuard  # used by the router's
     sibling: Callable[[str], Any]  # name → another program of this supervisord, or None
 
     asked = False  # an operator's start is under way: no waiting
@@ -63,10 +65,17 @@ class RoleProcess(Adopting):
         return time.time() - holder.uptime_s
 
     def transition(self) -> None:
-        """As supervisord does; and end a slave that hangs where nobody else will."""
+        """As supervisord does; and end a slave that hangs where nobody else will, and a router that does."""
         super().transition()
         if self.role == "slave":
             guarded(self.config.options.logger, "look at the pair", self._look_at_pair)
+        elif self.role == "router":
+            guarded(self.config.options.logger, "look at the router", self._look_at_router)
+
+    def _look_at_router(self) -> None:
+        self.router_guard.look(
+            child=self.pid if self._adopted is None else 0, stopping=self.state == ProcessStates.STOPPING
+        )
 
     def _look_at_pair(self) -> None:
         """Let the judge look; carry out its launch when the budget allows it, while the judge still wants it."""

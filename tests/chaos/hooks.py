@@ -27,7 +27,7 @@ def _deadlock(*_):
 def _wedge(*_):
     time.sleep(600)
 
-if _role in ("master", "slave"):
+if _role in ("router", "master", "slave"):
     signal.signal(signal.SIGUSR2, _deadlock)
     signal.signal(signal.SIGUSR1, _wedge)
 if _role and (_here / f"hang-{_role}").exists():

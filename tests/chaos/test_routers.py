@@ -10,10 +10,14 @@ import grpc
 import pytest
 
 from snsnode.client import Client
+from snsnode.node import budget
+from snsnode.node.lock import live_holder
 from snsnode.node.process import send_signal
+from snsnode.observe.journal import read
 from snsnode.rpc import router_pb2, router_pb2_grpc, server_pb2
 from snsnode.transport.channels import CHANNEL_OPTIONS
 from tests.chaos import scene
+from tests.chaos.hooks import DEADLOCK, WEDGE, Hooks
 from tests.chaos.workload import calling
 from tests.cluster import Cluster, running
 from tests.eventually import eventually
@@ -160,3 +164,49 @@ def test_router_that_is_away_disturbs_no_pair_and_no_client(cluster: Cluster, ho
     asyncio.run(use())
     eventually(lambda: known(cluster) == set(cluster.server_vms), 10)
     assert {vm: scene.pids(cluster, vm) for vm in cluster.server_vms} == whole
+
+
+@pytest.fixture(scope="module")
+def hooked() -> Iterator[Cluster]:
+    with running(servers=1, start=False) as generated:
+        Hooks(generated)
+        generated.start()
+        yield generated
+
+
+HANGS = [
+    pytest.param(signal.SIGSTOP, id="frozen"),
+    pytest.param(DEADLOCK, id="deadlocked"),
+    pytest.param(WEDGE, id="wedged", marks=pytest.mark.chaos_long),
+]
+
+
+@pytest.mark.parametrize("how", HANGS)
+def test_router_that_hangs_is_replaced_and_status_tells_the_truth(hooked: Cluster, how: signal.Signals) -> None:
+    """The pair and its budget are left alone; every pid that is shown is the one that has the role."""
+    [pair_vm] = hooked.server_vms
+    whole = scene.pids(hooked, pair_vm)
+    spent = budget.read(hooked.vm_dir(pair_vm)).totals
+    hung = hooked.signal("vm1", "router", how)
+    assert shown_pid(hooked) == hung.pid
+    hooked.await_role("vm1", "router", scene.BACK_WITHIN_S, other_than=hung.pid)
+    scene.await_dead(hung)
+    eventually(lambda: known(hooked) == set(hooked.server_vms), scene.BACK_WITHIN_S)
+    holder = live_holder(hooked.vm_dir("vm1"), "router")
+    assert holder is not None and shown_pid(hooked) == holder.identity.pid
+    assert scene.pids(hooked, pair_vm) == whole
+    assert budget.read(hooked.vm_dir(pair_vm)).totals == spent
+    downs = [entry for entry in read(hooked.vm_dir("vm1").journal) if entry.event == "router-down"]
+    assert (downs[-1].role, downs[-1].fields["partner_pid"]) == ("supervisord", hung.pid)
+
+
+def shown_pid(cluster: Cluster) -> int:
+    """Return the router's pid by a stock ``supervisorctl status``, once that says RUNNING."""
+    words: list[str] = []
+
+    def runs() -> bool:
+        words[:] = cluster.supervisorctl("vm1", "status", "router", code=None).stdout.split()
+        return words[1:3] == ["RUNNING", "pid"]
+
+    eventually(runs, scene.BACK_WITHIN_S)
+    return int(words[3].rstrip(","))

@@ -4,6 +4,20 @@ from tests.mutations.entry import Mutation
 
 MUTATIONS = (
     Mutation(
+        "a router that is frozen is ended",
+        "snsnode/guard/router.py",
+        "    return view.router.identity if _is_watched(view) and view.router.is_frozen else None",
+        "    return None",
+        "tests/unit/test_supervisor_router.py",
+    ),
+    Mutation(
+        "a router that freezes again and again is not ended in a loop",
+        "snsnode/supervisord/router_guard.py",
+        "        if now_s < self._allowed_s:\n",
+        "        if False:\n",
+        "tests/unit/test_supervisor_router.py",
+    ),
+    Mutation(
         "a wholly dead pair gets a new first launch from supervisord",
         "snsnode/supervisord/roles.py",
         "            self._fork()\n        elif wanted",

@@ -52,6 +52,17 @@ def test_slave_that_comes_back_is_not_told_twice() -> None:
     ) == ["slave (process 10) fell silent and was killed; restarted by the master as process 11, in 1.5 s"]
 
 
+def test_router_that_was_ended_is_told_with_its_successor() -> None:
+    down = entry(1, "supervisord", "router-down", pid=1, cause="stopped (state T)", partner_pid=10)
+    assert told(down) == ["router (process 10) was frozen (SIGSTOP) and was killed; it is not back yet"]
+    assert told(down, entry(2, "router", "router-started", pid=11)) == [
+        "router (process 10) was frozen (SIGSTOP) and was killed; supervisord started it again as process 11",
+        "router (process 11) started",
+    ]
+    moves = entry(1, "supervisord", "router-down", pid=1, cause="it does not move", partner_pid=10)
+    assert told(moves) == ["router (process 10) did not move and was killed by supervisord; it is not back yet"]
+
+
 def test_outage_without_an_end_says_so() -> None:
     down = entry(1, "slave", "master-down", pid=10, cause="died", partner_pid=20, exit_code=78)
     assert told(down) == ["master (process 20) died, exit code 78; it is not back yet"]
