@@ -1,5 +1,6 @@
 """``snsctl doctor``: the home, what was generated into it, and what processes left there."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -19,7 +20,7 @@ from snsnode.control.supervisords import supervisords_of
 from snsnode.node import config as node_config
 from snsnode.node import intent
 from snsnode.node.config import RoleName
-from snsnode.node.lock import Holder, is_locked, live_holder, read_holder
+from snsnode.node.lock import SILENT_VERSION, Holder, is_locked, live_holder, read_holder
 from snsnode.node.paths import VmDir
 from snsnode.render import disk, plan, readback, template
 from snsnode.supervisord.proxy import Supervisor
@@ -167,6 +168,11 @@ def _supervisord(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:
         anybody = any(live_holder(vm_dir, role) is not None for role in HOLDERS)
         fix = "run 'snsctl start': a new one takes over what runs" if anybody else "harmless: a start replaces it"
         yield warn(f"{name} supervisord", f"{socket} is there, and nobody answers", fix)
+    with contextlib.suppress(SnsError):
+        version = Supervisor(socket).plugin_version() or SILENT_VERSION
+        if version != __version__:
+            detail = f"runs snsnode {version}, and {__version__} is installed"
+            yield warn(f"{name} supervisord", detail, f"run 'snsctl restart --vm {name}'")
 
 
 def _intents(name: VmName, vm_dir: VmDir) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from snsnode.control.local import is_found, is_local
 from snsnode.node import budget, epoch, intent
 from snsnode.node import config as node_config
 from snsnode.node.config import ROLES, Endpoint, RoleName
-from snsnode.node.lock import live_holder
+from snsnode.node.lock import SILENT_VERSION, live_holder
 from snsnode.node.paths import VmDir
 from snsnode.node.process import me, state_of
 
@@ -163,6 +163,7 @@ class _Visit:
         self.resolved = False  # looking up a name may take many seconds
         self.vm_dir: VmDir | None = None  # where it lives on this machine
         self.programs: dict[str, Program] | None = None  # its supervisord's answer
+        self.plugin: str | None = None  # the snsnode that its supervisord has loaded, "" where it does not tell
         self.ended = threading.Event()
 
     def make(self) -> None:
@@ -174,9 +175,10 @@ class _Visit:
         if self.vm_dir is not None:
             from snsnode.supervisord.proxy import Supervisor
 
+            supervisor = Supervisor(self.vm_dir.supervisor_socket)
             with contextlib.suppress(SnsError):
-                timeout_s = max(self._until_s - time.monotonic(), 0.01)
-                self.programs = Supervisor(self.vm_dir.supervisor_socket).programs(timeout_s=timeout_s)
+                self.programs = supervisor.programs(timeout_s=max(self._until_s - time.monotonic(), 0.01))
+                self.plugin = supervisor.plugin_version(timeout_s=max(self._until_s - time.monotonic(), 0.01))
         self.ended.set()
 
 
@@ -331,9 +333,11 @@ def _life(known: "ServerSaid | None") -> str:
 
 
 def _version_notes(visits: "dict[VmName, _Visit]") -> list[str]:
-    """Name the roles that run another version than this command: the package was changed under them."""
+    """Name what runs another version than this command: the package was changed under it."""
     found: dict[str, list[str]] = {}
     for vm, visit in visits.items():
+        if visit.plugin is not None and visit.plugin != __version__:
+            found.setdefault(visit.plugin or SILENT_VERSION, []).append(f"{vm} supervisord")
         for role in ROLES:
             process = _process(visit, role)
             if process.pid is not None and process.version != __version__:

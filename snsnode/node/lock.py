@@ -23,7 +23,7 @@ from snsnode.node.shortage import is_shortage
 
 _RETRY_S = 0.005
 _SINCE_MAX_S = 1e9  # of a boot that lasts thirty years
-_SILENT_VERSION = "0.1.0"  # the last release that does not write its version into its pid file
+SILENT_VERSION = "0.1.0"  # the last release that does not write its version into its pid file
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Holder:
     epoch: int = 0
     config: str = ""
     since_s: float = field(default=0.0, compare=False)
-    version: str = field(default=_SILENT_VERSION, compare=False)  # of snsnode
+    version: str = field(default=SILENT_VERSION, compare=False)  # of snsnode
 
     @property
     def uptime_s(self) -> float:
@@ -250,6 +250,6 @@ def _read(path: Path) -> Holder:
         fields.text(more, "boot_id", 64),
     )
     since_s = fields.real(more, "since_s", 0, _SINCE_MAX_S) if "since_s" in more else 0.0
-    version = fields.text(more, "version", 64) if "version" in more else _SILENT_VERSION
+    version = fields.text(more, "version", 64) if "version" in more else SILENT_VERSION
     epoch = fields.whole(more, "epoch", 0, EPOCH_MAX)
     return Holder(identity, epoch, fields.text(more, "config", 64), since_s, version)

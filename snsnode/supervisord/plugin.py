@@ -20,8 +20,9 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import Faults, RPCError
 
+from snsnode import __version__
 from snsnode.base import aside, trust
-from snsnode.base.errors import ConfigError
+from snsnode.base.errors import EXIT_CONFIG, ConfigError
 from snsnode.base.signals import unblock
 from snsnode.node import ending, intent
 from snsnode.node.config import FILENAME, ROLES, RoleName
@@ -84,6 +85,13 @@ class RPCInterface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
             raise RPCError(Faults.FAILED, f"cannot clear {options.logfile}: {error.strerror}") from None
         return True
 
+    def getPluginVersion(self) -> str:  # noqa: N802
+        """Return the version of snsnode that this supervisord has loaded: a reload does not change it
+
+        @return string version
+        """
+        return __version__
+
     def reloadConfig(self) -> Any:  # noqa: N802
         """Reload the configuration, as "update" does before it stops and adds what changed.
 
@@ -114,13 +122,24 @@ def make_rpcinterface(supervisord: Any, **options: str) -> RPCInterface:
         try:
             plugin = Plugin(supervisord, options)
         except ValueError as error:
-            # supervisord itself would only say that it "could not make supervisor rpc interface".
-            supervisord.options.stderr.write(f"Error: {error}\n")
-            supervisord.options.logger.critical(str(error))
+            _end_in_one_line(supervisord.options, str(error))
             raise
         setattr(supervisord, _PLUGIN, plugin)
         plugin.set_up()
     return RPCInterface(supervisord)
+
+
+def _end_in_one_line(options: Any, cause: str) -> None:
+    """Let supervisord end with ``cause`` and the exit code of bad configuration.
+
+    What followed would be its own: a traceback, that it "could not make supervisor rpc interface", a hint at its
+    usage, and exit code 2.
+    """
+    options.stderr.write(f"Error: {cause}\n")
+    if not options.nodaemon:  # else the logger writes to the same terminal
+        options.logger.critical(cause)
+    options.logger.warn = lambda *_: None
+    options.usage = lambda _: options.exit(EXIT_CONFIG)
 
 
 class Plugin:

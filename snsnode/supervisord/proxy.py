@@ -13,6 +13,7 @@ from xml.parsers.expat import ExpatError
 from snsnode.base.errors import SnsError, Unavailable
 
 # supervisor.xmlrpc.Faults
+UNKNOWN_METHOD = 1
 SHUTDOWN_STATE = 6
 BAD_NAME = 10
 ABNORMAL_TERMINATION = 40
@@ -88,6 +89,15 @@ class Supervisor:
             return bool(self.call("getState", timeout_s=timeout_s)["statename"] == "RUNNING")
         except SnsError:
             return False
+
+    def plugin_version(self, timeout_s: float = 5.0) -> str:
+        """Return the snsnode that supervisord has loaded, "" for 0.1.0, which tells none; raises as ``call``."""
+        try:
+            return str(self.call("getPluginVersion", timeout_s=timeout_s))
+        except SupervisorFault as fault:
+            if fault.fault == UNKNOWN_METHOD:
+                return ""
+            raise
 
     def programs(self, timeout_s: float = 5.0) -> dict[str, Program]:
         """Return all programs by name; raises as ``call``."""

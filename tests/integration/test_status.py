@@ -10,16 +10,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snsnode import __version__
 from snsnode.base.ids import VmName
-from snsnode.control import status
+from snsnode.control import doctor_home, status
 from snsnode.control.status import Question, look
 from snsnode.node import budget
 from snsnode.node.config import Endpoint, Restart
 from snsnode.node.process import send_signal
+from snsnode.supervisord.proxy import Supervisor
 from tests.cluster import Cluster, running
 from tests.ports import free_port
 
@@ -126,6 +128,28 @@ def test_slow_names_are_looked_up_at_once_and_abandoned(tmp_path: Path, monkeypa
     assert time.monotonic() - since_s < 6
     assert len(found.servers) == len(servers)
     assert any("could not be looked up: vm2, " in note for note in found.notes)
+
+
+def test_supervisord_that_has_loaded_another_version_is_told(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """supervisord loads the plug-in once: after an upgrade it has the old one until it is replaced."""
+    supervisor = Supervisor(cluster.vm_dir("vm2").supervisor_socket)
+    assert supervisor.plugin_version() == __version__
+    assert not [note for note in cluster.status()["notes"] if "supervisord runs" in note]
+    called = Supervisor.call
+
+    def before_it_told(self: Supervisor, method: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
+        method = "noSuchMethod" if method == "getPluginVersion" else method
+        return called(self, method, *arguments, timeout_s=timeout_s)
+
+    monkeypatch.setattr(Supervisor, "call", before_it_told)
+    assert supervisor.plugin_version() == ""
+    [endpoint] = [Endpoint(VmName("vm2"), "127.0.0.1", cluster.ports["vm2"])]
+    found = look(Question("c", (), (endpoint,), cluster.home), 5.0)
+    older = f"runs snsnode 0.1.0, and {__version__} is installed"
+    assert f"vm2 supervisord {older}; 'snsctl restart' brings it" in found.notes
+    assert older in [finding.detail for finding in doctor_home._supervisord(VmName("vm2"), cluster.vm_dir("vm2"))]
 
 
 def test_role_that_runs_another_version_is_told_and_how_to_change_that(cluster: Cluster) -> None:

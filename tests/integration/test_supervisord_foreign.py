@@ -218,10 +218,14 @@ def test_programs_that_only_share_our_names_are_left_alone(somebody: Somebody) -
 )
 def test_bad_value_is_refused_when_supervisord_starts(somebody: Somebody, lines: str, complaint: str) -> None:
     somebody.write(re.sub(r"adopt =\n.*\n", lines + "\n", _block("ini")))
+    wanted = f"Error: {complaint.format(here=somebody.folder)}"
     code, said = somebody.run("supervisord -c supervisord.conf")
-    assert code == 2
-    assert f"Error: {complaint.format(here=somebody.folder)}" in said
-    assert "Traceback" not in said
+    assert (code, len(said.strip().splitlines())) == (78, 1)
+    assert wanted in said
+    code, said = somebody.run("supervisord -n -c supervisord.conf")
+    assert code == 78
+    assert [line for line in said.splitlines() if wanted in line]
+    assert not [word for word in ("Traceback", "rpc interface", "For help") if word in said]
     assert somebody.processes() == []
 
 
