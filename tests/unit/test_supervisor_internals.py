@@ -41,6 +41,7 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (process.Subprocess, "change_state", "(self, new_state, expected=True)"),
     (process.Subprocess, "record_spawnerr", "(self, msg)"),
     (options.ServerOptions, "close_parent_pipes", "(self, pipes)"),
+    (options.ServerOptions, "usage", "(self, msg)"),
     (options, "decode_wait_status", "(sts)"),
     (dispatchers.PDispatcher, "__init__", "(self, process, channel, fd)"),
     (dispatchers.PDispatcher, "close", "(self)"),
@@ -201,7 +202,7 @@ def test_this_list_names_everything_that_the_plugin_uses() -> None:
     source = "".join(path.read_text() for path in Path(proxy.__file__).parent.glob("*.py"))
     signals = {"stopsignal", "stopasgroup", "killasgroup", "stdout_logfile", "stderr_logfile"}
     lives = {"first", "nodaemon", "directory", "configfile", "close_httpservers", "get_socket_map"}
-    lives |= {"short_options", "long_options", "options", "options_map", "logfile", "exists"}
+    lives |= {"short_options", "long_options", "options", "options_map", "logfile", "exists", "usage", "exit"}
     for owner, known in (
         ("Subprocess", {name for made, name, _ in SIGNATURES if made is process.Subprocess}),
         ("SupervisorNamespaceRPCInterface", {name for made, name, _ in SIGNATURES if made is _Interface}),
