@@ -179,7 +179,7 @@ class Watch:
             self._unwanted = Unwanted(before.partner, time.monotonic())
         self._state, actions = machine.step(before, event, time.monotonic(), self._rules, wanted=wanted)
         for action in actions:
-            self._act(action)
+            self._act(action, again=before.phase is Phase.CLEARING)
         self._attempt(self._pin)
         if self._state.phase is Phase.UP and before.phase in (Phase.STARTING, Phase.CLEARING):
             self._came_up()
@@ -263,14 +263,15 @@ class Watch:
 
     # --- what goes out -----------------------------------------------------------------------------------
 
-    def _act(self, action: machine.Action) -> None:
+    def _act(self, action: machine.Action, *, again: bool) -> None:
         match action:
             case machine.Beat(partner):
                 if self._partner.beat is not None and self._beats < BEATS_AT_ONCE:
                     self._beats += 1
                     self._tasks.create_task(self._beat(partner), name=f"beat-{partner.pid}")
             case machine.Clear(partner, cause):
-                self._down_s = time.monotonic()
+                if not again:  # a Clear that broke off is of the same outage
+                    self._down_s = time.monotonic()
                 self._replace(partial(self._clear, partner, cause), "clear")
             case machine.Launch(cause):
                 self._replace(partial(self._launch, cause), "launch")

@@ -221,9 +221,11 @@ async def test_one_that_does_not_die_is_killed_again_and_nobody_takes_its_place(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills: list[Identity] = []
+    began: list[float] = []
 
     async def stays(victim: Identity) -> Outcome:
         kills.append(victim)
+        began.append(scene.watch._down_s)
         return Outcome.STAYS
 
     kill = fence.kill_and_await
@@ -235,3 +237,4 @@ async def test_one_that_does_not_die_is_killed_again_and_nobody_takes_its_place(
         monkeypatch.setattr(watch, "kill_and_await", kill)
         assert await scene.until_up() != partner
         assert set(kills) == {partner}
+        assert len(set(began)) == 1  # it is one outage, and as long as that
