@@ -170,7 +170,7 @@ def _journal() -> Iterator[str]:
     for kind in events.ALL:
         names = [kind.WORD]
         if issubclass(kind, events.OfRole):
-            names = [f"{role}-{kind.WORD}" for role in ("master", "slave")]
+            names = [f"{role}-{kind.WORD}" for role in kind.OF]
         yield f"\n## {', '.join(f'`{name}`' for name in names)}\n\n{inspect.getdoc(kind)}\n"
         if told := events.told_by(kind):
             rows = ((f"`{e.name}`", _TYPES[e.base] + (", optional" * e.optional), e.text) for e in told)

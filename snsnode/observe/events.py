@@ -30,6 +30,8 @@ class Event:
 class OfRole(Event):
     """Something that the writer saw of, or did to, the process of another role; the role stands in the name."""
 
+    OF: ClassVar[tuple[Role, ...]] = ("master", "slave")
+
     of: Role
 
     @property
@@ -46,6 +48,7 @@ class Down(OfRole):
     """The process died, or the writer ended it because it was stuck."""
 
     WORD = "down"
+    OF = ("master", "slave", "router")
 
     cause: Annotated[str, "the symptom that the writer saw, in words"]
     partner_pid: Annotated[int, "the process that is dead now"]
@@ -267,7 +270,7 @@ ALL: tuple[type[Event], ...] = (
 )  # fmt: skip
 
 ROLES: tuple[Role, ...] = get_args(Role)
-_OF_ROLE = {kind.WORD: kind for kind in ALL if issubclass(kind, OfRole)}
+_OF_ROLE: dict[str, type[OfRole]] = {kind.WORD: kind for kind in ALL if issubclass(kind, OfRole)}
 _OTHERS = {kind.WORD: kind for kind in ALL if not issubclass(kind, OfRole)}
 
 
@@ -308,10 +311,10 @@ def decode(name: str, raw: Mapping[str, Any]) -> Event | None:
     given: dict[str, Any] = {}
     if kind is None:
         role, _, word = name.partition("-")
-        kind = _OF_ROLE.get(word) if role in ROLES else None
-        given["of"] = role
-    if kind is None:
-        return None
+        of_role = _OF_ROLE.get(word)
+        if of_role is None or role not in of_role.OF:
+            return None
+        kind, given["of"] = of_role, role
     for each in _TOLD[kind]:
         value = raw.get(each.name)
         if not _is_a(value, each.type):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tests.explorer.configurations import CONFIGURATIONS
 from tests.explorer.search import HOUR_S, search, told
+from tests.explorer.steps import KNOWN_GAP
 
 
 def main() -> int:
@@ -35,6 +36,8 @@ def main() -> int:
             print(f"\n{report.found.what}:\n{told(report.found.story)}\n")
         elif report.finished:
             print(f"\nthe longest way back begins after:\n{told(report.slowest)}\n")
+    if arguments.orders:
+        print(f"passed by: {KNOWN_GAP} (docs/reliability.md)")
     return code
 
 

@@ -267,6 +267,8 @@ def test_an_event_whose_fields_are_of_another_type_is_none_of_ours(given: dict[s
     assert "master-up" in sentence.text
 
 
-@pytest.mark.parametrize("name", ["", "-", "-up", "up", "spare-up", "master-", "master-serving", "slave-up-again"])
+@pytest.mark.parametrize(
+    "name", ["", "-", "-up", "up", "spare-up", "router-up", "master-", "master-serving", "slave-up-again"]
+)
 def test_name_that_is_no_events_is_none_of_ours(name: str) -> None:
     assert events.decode(name, events.encode(MASTER_UP) | {"epoch": 1}) is None
