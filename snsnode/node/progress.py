@@ -1,12 +1,12 @@
-"""The progress counter of a partner, which its event loop moves and others read.
+"""The progress counter of a role, which its event loop moves and others read.
 
 A KeepAlive that is answered shows that threads run, a counter that moves shows that the event loop turns. It is in
 the memory of its process alone (memfd_create(2)), and others find it under /proc/PID/fd (proc(5)): no disk that is
 full, read-only or hanging keeps a partner from showing that it lives, nobody can remove it, and nothing of it is
 left. A slave and a master look at each other's, by ``ProgressReader``: it keeps the memory mapped, so that a look
 costs no system call and it may look ten times a second. supervisord looks at a slave's as well, for the case that
-nobody else replaced a slave that hangs, by ``read_once``: whatever lives inside supervisord must keep no
-descriptor, because a reload closes all descriptors behind their owners' backs.
+nobody else replaced a slave that hangs, and at a router's, which has no partner, by ``read_once``: whatever lives
+inside supervisord must keep no descriptor, because a reload closes all descriptors behind their owners' backs.
 """
 
 import contextlib
