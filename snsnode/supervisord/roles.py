@@ -5,7 +5,8 @@ commands what the pair does: an operator's stop is recorded as a durable intent 
 start clears it and is carried out by the partner where one lives, and while a partner is busy restarting the
 program the state is BACKOFF, so that ``stop`` works then too. Only where the whole pair is dead, with no spare to
 rescue it, or where a master brings no slave back, a new first launch is made, out of the pair's own restart
-budget. Whom supervisord *ends* because nobody else can is in ``guards``.
+budget. Whom supervisord *ends* because nobody else can is in ``guards`` and
+``router_guard``.
 """
 
 import random
