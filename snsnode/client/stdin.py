@@ -25,6 +25,14 @@ class Unreadable(SnsError):
     code = "input"
 
 
+def hold() -> None:
+    """Open /dev/null where standard input is closed: else the next socket would get its number and be read."""
+    try:
+        os.fstat(_STDIN)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number, which is 0
+
+
 def lines(descriptor: int = _STDIN) -> Iterator[str | InvalidInput]:
     """Yield each line without its end, and what is wrong with one that is too long, until the input ends.
 

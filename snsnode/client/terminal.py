@@ -34,6 +34,7 @@ def run(routers: Sequence[str], username: str, deadline_s: float = DEADLINE_S) -
         UsageError: the name or a router's address is malformed.
         SnsError: the login was refused, or nobody answered.
     """
+    stdin.hold()  # snsctl has done so already; another caller may not
     try:
         return asyncio.run(_run(routers, username, deadline_s))
     except BrokenPipeError:
