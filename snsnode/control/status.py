@@ -97,7 +97,7 @@ def _answer(
     local = {vm: visit for vm, visit in here.items() if visit.vm_dir is not None or not question.looks}
     known = _merge(said)
     servers = [
-        _server(endpoint, known.get(endpoint.vm), any(said), master, local.get(endpoint.vm))
+        _server(endpoint, known.get(endpoint.vm), any(said), master, here.get(endpoint.vm))
         for endpoint, master in zip(question.servers, masters, strict=True)
     ]
     shown = [server for server in servers if question.shows(VmName(server.vm))]
@@ -110,7 +110,7 @@ def _answer(
                 router.vm,
                 router.target,
                 "UP" if word is not None else "DOWN",
-                _process(local.get(router.vm), "router"),
+                _process(here.get(router.vm), "router"),
                 word.available or None if word is not None else None,
                 {vm: server.state for vm, server in word.servers.items()} if word is not None else None,
             )

@@ -11,7 +11,7 @@ import pytest
 from snsnode.base.errors import Exhausted, Fenced, NotFound
 from snsnode.base.ids import ClientId, UserName
 from snsnode.rpc import social_pb2 as pb
-from snsnode.store.protocol import Login
+from snsnode.store.protocol import Login, NoWriter
 from tests.bounds import bounded_in_time, nothing_left_behind
 from tests.eventually import eventually_async
 from tests.memory_store import MemoryStore
@@ -161,7 +161,7 @@ async def test_new_user_on_a_full_disk_hears_why_it_cannot_write() -> None:
     async with Server(store).running() as server:
         store.failing["login"] = Exhausted("cannot write the store: the disk is full")
         async with RawClient(server.target, "eve") as eve:
-            store.failing["post"] = NotFound("cannot post: there is no user 'eve'")
+            store.failing["post"] = NoWriter("cannot post: there is no user 'eve'")
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await eve.post("hello")
             assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
