@@ -120,10 +120,10 @@ def retry_delay_s(attempt: int) -> float:
     return RETRY.around_s(attempt, random.random())
 
 
-async def report_crash(router: Router, info: server_pb2.ServerInfo, still_true: Callable[[], bool]) -> None:
-    """Tell ``router`` of a dead server until it has heard, or until it is no longer news."""
+async def report_crash(router: Router, info: server_pb2.ServerInfo, is_last: Callable[[], bool]) -> None:
+    """Tell ``router`` of a dead server until it has heard, or until there is a later death to tell of."""
     attempt = 0
-    while still_true():
+    while is_last():
         try:
             reply = await router.crash(info)
         except SnsError as error:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeGuard
 
 from snsnode.base.errors import EXIT_CONFIG, SnsError
 from snsnode.guard import machine
@@ -27,7 +28,7 @@ from snsnode.node import budget, ending, intent
 from snsnode.node.config import NodeConfig, RoleName
 from snsnode.node.lock import Holder, live_holder, read_holder
 from snsnode.node.paths import VmDir
-from snsnode.node.process import Identity, open_pidfd, state_of
+from snsnode.node.process import Identity, is_alive, open_pidfd, state_of
 from snsnode.node.progress import ProgressReader
 from snsnode.observe import events
 from snsnode.observe.journal import Journal
@@ -195,10 +196,18 @@ class Watch:
         if self._replacing:
             return
         holder = live_holder(self._vm_dir, self._partner.role)
+        before = self._state.partner
+        if holder is not None and holder.identity != before and self._is_to_be_cleared(before):
+            # The successor was quicker than the kernel's word: first the death, of which nobody was told yet.
+            self._feed(machine.Died(before))
+            return
         self._holder = holder or self._holder
-        if holder is not None and holder.identity != self._state.partner:
+        if holder is not None and holder.identity != before:
             settled = holder.uptime_s > self._rules.start_deadline_s
             self._feed(machine.Seen(holder.identity, settled))
+
+    def _is_to_be_cleared(self, partner: Identity | None) -> TypeGuard[Identity]:
+        return partner is not None and self._state.phase is not Phase.CLEARING and not is_alive(partner)
 
     def _pin(self) -> None:
         """Let the kernel tell us of the partner's death, if it does not yet."""

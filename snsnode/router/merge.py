@@ -21,11 +21,14 @@ from snsnode.router.table import (
     RECALL_S,
     Server,
     Table,
+    begin_anew,
     believed,
-    elect,
     fallen,
+    freed,
     is_member,
     returned,
+    tells_of,
+    unreported,
 )
 
 
@@ -62,24 +65,30 @@ def _said(news: News) -> tuple[float, bool, int, str, int]:
 
 def merge(table: Table, told: Iterable[News], lease_s: float, now_s: float) -> Table:
     """Take what another router told of the servers known here; nobody is dropped, and no epoch or claim falls."""
-    servers, registrations, claim = dict(table.servers), table.registrations, table.claim
+    servers, registrations, claim, void = dict(table.servers), table.registrations, table.claim, table.void
+    late: dict[VmName, None] = {}
     for news in told:
         if not is_member(table, news) or _leaps(table, news):
             continue
         known = servers[news.vm]
+        if news.down and tells_of(known, news.epoch, now_s):
+            late[news.vm] = None
+            continue
         news = replace(news, claim=believed(table, news.claim), address=known.address)
         entry = _after(known, news, registrations, lease_s, now_s)
         if entry is known:
             continue
         if entry.claim > table.claim:
-            entry = replace(entry, held_s=NEVER_S)  # it was made available after all that we know: follow
+            entry = freed(entry)
         if entry.order == registrations:
             registrations += 1
         claim = max(claim, entry.claim)
+        void = max(void, entry.void, entry.claim if entry.down else 0)
         servers[news.vm] = entry
-    if servers == table.servers:
+    if servers == table.servers and not late:
         return table
-    return elect(replace(table, servers=servers, registrations=registrations, claim=claim), now_s)
+    table = replace(table, servers=servers, registrations=registrations, claim=claim, void=void)
+    return begin_anew(table, [vm for vm in late if servers[vm].unreported is not None], now_s)
 
 
 def unsure(table: Table, told: Iterable[News]) -> list[VmName]:
@@ -113,13 +122,15 @@ def _after(known: Server, news: News, order: int, lease_s: float, now_s: float) 
         heard_s=NEVER_S if is_another else known.heard_s,
         news_s=after.heard_s,
         suspect=known.suspect and not is_another and after.heard_s <= known.suspected_s,
+        void=max(known.void, known.claim) if is_another and (known.down or after.down) else known.void,
+        unreported=None if is_another else known.unreported,
     )
     if after.down:
         # Whether it left before it died is what we knew of that incarnation, where it is the one that we knew.
         return entry if known.down else fallen(entry, now_s)
     if known.down:
-        return replace(returned(entry, now_s), down=False, order=order)
-    return entry
+        return replace(returned(entry, known.claim, now_s), down=False, order=order)
+    return replace(entry, unreported=unreported(known, now_s)) if is_another else entry
 
 
 def _news(server: Server, heard_s: float) -> News:

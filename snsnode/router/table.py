@@ -16,6 +16,9 @@ R5  **Claims never fall.** Whoever is made available here gets a claim above all
     decide, in every router alike. A router that just began grants none: it does not know yet what was before.
 R6  **A server that keeps crashing is offered last** for a growing while, unless it is the only one.
 R7  **There are only servers of the spec**, each with the address that the spec gives it.
+R8  **The two words about one death commute.** A slave reports that its master crashed, and the successor
+    registers: whichever comes first, the result is the same. A report that comes ``REPORT_LATE_S`` after the
+    successor changes nothing: the clients are back by then, and the choice would move for nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,6 +35,9 @@ from snsnode.router.offers import Offers
 
 LATE_S = 0.5  # a look at the leases that comes so late says that the router itself did not run
 RENEWS_WITHIN = 0.65  # of a lease: a server that can reach us renews twice in each, and three times by default
+# A slave reports within milliseconds. Where a router is slow to answer, it tries again after a time-out of 1 s and
+# at most 0.6 s of backoff, and that may once more take 1 s.
+REPORT_LATE_S = 3.0
 RECALL_S = 2.0  # so long a router that just began grants no claim: masters ask about each second
 EPOCH_LEAP = 1_000  # no server restarts so often unheard: an epoch so far ahead is an error or a lie
 CLAIM_LEAP = 1_000  # nor is the choice made so often unheard
@@ -64,6 +70,18 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unreported:
+    """What would be said of a server, had its predecessor's crash been reported before it registered (R8)."""
+
+    epoch: Epoch  # the predecessor's
+    until_s: float  # a report counts until then
+    claim: int  # the predecessor's
+    crashes: int
+    crashed_s: float
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One server as known here; all times are monotonic.
 
@@ -89,6 +107,13 @@ class Server:
     crashes: int = 0
     crashed_s: float = NEVER_S
     held_s: float = NEVER_S  # offered last until then
+    void: int = 0  # claims up to this one were those of a predecessor that crashed, and put it before nobody
+    unreported: Unreported | None = None  # its predecessor is gone, and nobody has said yet that it crashed
+
+    @property
+    def rank_claim(self) -> int:
+        """The claim that counts where servers are compared; 0: none."""
+        return self.claim if self.claim > self.void else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +124,7 @@ class Table:
     servers: dict[VmName, Server] = field(default_factory=dict)
     available: VmName | None = None
     claim: int = 0  # the highest that was ever known
+    void: int = 0  # the highest of a server that died
     registrations: int = 0
     looked_s: float | None = None
     started_s: float | None = None  # None: it did not just begin
@@ -214,16 +240,11 @@ def register(
     )
     logins = server.logins
     if known is not None:
-        entry = replace(entry, crashes=known.crashes, crashed_s=known.crashed_s, held_s=known.held_s)
-        if known.down:
-            entry = returned(entry, now_s)
-        else:
-            # A restart that nobody reported keeps its place.
-            entry = replace(entry, order=known.order, claim=max(claim, known.claim))
+        entry = _succeeding(known, entry, now_s)
         if known.epoch == server.epoch:
             logins -= known.logins
     if claim > table.claim:
-        entry = replace(entry, held_s=NEVER_S)  # it was made available after all that we know: follow (R5)
+        entry = freed(entry)
     grown = replace(
         table,
         servers=table.servers | {server.vm: entry},
@@ -234,6 +255,23 @@ def register(
     if known is not None and renews and _ranks_alike(known, entry):
         return grown, Verdict(True, server.epoch)
     return elect(grown, now_s), Verdict(True, server.epoch)
+
+
+def _succeeding(known: Server, entry: Server, now_s: float) -> Server:
+    """Return the registration ``entry`` of a server that was ``known`` before."""
+    entry = replace(
+        entry,
+        crashes=known.crashes,
+        crashed_s=known.crashed_s,
+        held_s=known.held_s,
+        void=known.void,
+        unreported=known.unreported,
+    )
+    if known.down:
+        return returned(entry, known.claim, now_s)
+    # A restart that nobody reported keeps its place.
+    entry = replace(entry, order=known.order, claim=max(entry.claim, known.claim))
+    return replace(entry, unreported=unreported(known, now_s)) if entry.epoch > known.epoch else entry
 
 
 def refused(table: Table, server: Server, *, confirmed: bool) -> Verdict | None:
@@ -275,29 +313,78 @@ def crash(table: Table, vm: VmName, epoch: Epoch, now_s: float) -> tuple[Table, 
     if known is None:
         return table, Verdict(True, epoch, f"{vm} was not registered")
     if epoch < known.epoch:
-        return table, Verdict(False, known.epoch, f"epoch {epoch} of {vm} was replaced already")
+        if not tells_of(known, epoch, now_s):
+            return table, Verdict(False, known.epoch, f"epoch {epoch} of {vm} was replaced already")
+        message = f"its successor, epoch {known.epoch}, was here first: it begins anew"
+        return begin_anew(table, [vm], now_s), Verdict(True, known.epoch, message)
     if epoch > known.epoch + EPOCH_LEAP:
         message = f"epoch {epoch} of {vm} is too far above the known epoch {known.epoch} to be believed"
         return table, Verdict(False, known.epoch, message)
     if known.down and epoch == known.epoch:
         return table, Verdict(True, known.epoch, f"{vm} is known to be down")
     entry = fallen(replace(known, epoch=epoch), now_s)
-    grown = replace(table, servers=table.servers | {vm: entry})
+    grown = replace(table, servers=table.servers | {vm: entry}, void=max(table.void, known.claim))
     return elect(grown, now_s), Verdict(True, epoch, "removed")
 
 
 def fallen(server: Server, now_s: float) -> Server:
     """Return ``server`` as one that has died; what left before it died has not crashed (R6)."""
-    down = replace(server, down=True, suspect=False)
+    down = replace(server, down=True, suspect=False, unreported=None)
     if server.leaving or server.down:
         return down
     crashes = flapping.crashes_after(server.crashes, server.crashed_s, now_s)
     return replace(down, crashes=crashes, crashed_s=now_s)
 
 
-def returned(server: Server, now_s: float) -> Server:
-    """Return ``server`` as one that was down and is back (R6)."""
-    return replace(server, held_s=flapping.held_until_s(server.crashes, server.crashed_s, now_s))
+def returned(server: Server, claim: int, now_s: float) -> Server:
+    """Return ``server`` as one that was down and is back (R6); ``claim`` was that of the one that died."""
+    held_s = flapping.held_until_s(server.crashes, server.crashed_s, now_s)
+    return replace(server, held_s=held_s, void=max(server.void, claim), unreported=None)
+
+
+def freed(server: Server) -> Server:
+    """Return ``server`` as one that was made available after all that we know: follow (R5)."""
+    told = server.unreported
+    return replace(server, held_s=NEVER_S, unreported=replace(told, held_s=NEVER_S) if told else None)
+
+
+def unreported(known: Server, now_s: float) -> Unreported:
+    """Return what a late report of the crash of ``known`` will say of its successor, which registers now (R8)."""
+    back = returned(fallen(known, now_s), known.claim, now_s)
+    return Unreported(known.epoch, now_s + REPORT_LATE_S, known.claim, back.crashes, back.crashed_s, back.held_s)
+
+
+def tells_of(known: Server, epoch: Epoch, now_s: float) -> bool:
+    """Tell whether a report of a crash of ``epoch`` is about the predecessor of ``known``, and in time (R8)."""
+    told = known.unreported
+    return told is not None and told.epoch <= epoch < known.epoch and now_s <= told.until_s and not known.down
+
+
+def begun_anew(known: Server, order: int) -> Server:
+    """Return ``known`` as if the crash of its predecessor had been reported before it registered (R8)."""
+    told = known.unreported
+    assert told is not None
+    return replace(
+        known,
+        order=order,
+        crashes=told.crashes,
+        crashed_s=told.crashed_s,
+        held_s=told.held_s,
+        void=max(known.void, told.claim),
+        unreported=None,
+    )
+
+
+def begin_anew(table: Table, vms: Iterable[VmName], now_s: float) -> Table:
+    """Take late reports about the predecessors of ``vms``, and choose anew where one of them was the choice."""
+    servers, registrations, void = dict(table.servers), table.registrations, table.void
+    for vm in vms:
+        servers[vm] = begun_anew(servers[vm], registrations)
+        registrations += 1
+        void = max(void, servers[vm].void)
+        if vm == table.available:
+            table = replace(table, available=None)
+    return elect(replace(table, servers=servers, registrations=registrations, void=void), now_s)
 
 
 def suspect(table: Table, vm: VmName, epoch: Epoch, now_s: float) -> Table:
@@ -355,15 +442,16 @@ def believed(table: Table, claim: int, leap: int = CLAIM_LEAP) -> int:
 def elect(table: Table, now_s: float) -> Table:
     """Make the best available: not suspect, not leaving, not held down, then by claim (R5), then the oldest.
 
-    A new choice that was not made elsewhere gets a claim of its own.
+    A new choice that was not made elsewhere gets a claim of its own. So does one whose claim is not above that of
+    a server that died: elsewhere its successor may carry that on, and there it would be the choice.
     """
     candidates = [s for s in table.servers.values() if not s.down]
     best = min(candidates, key=lambda s: _rank(table, s, now_s), default=None)
     if best is None:
         return replace(table, available=None)
-    if best.vm == table.available:
-        return table
-    return _granted(replace(table, available=best.vm))
+    if best.vm != table.available:
+        return _granted(replace(table, available=best.vm))
+    return table if table.void == 0 or best.rank_claim > table.void else _granted(table)
 
 
 def _rank(table: Table, server: Server, now_s: float) -> tuple[bool, bool, float, int, str, bool, int]:
@@ -371,8 +459,9 @@ def _rank(table: Table, server: Server, now_s: float) -> tuple[bool, bool, float
     # The choice is not taken back for crashes that are over (R2); of those held down the next to be free is best.
     held = server.held_s if server.held_s > now_s and not chosen else NEVER_S
     # Two routers may have granted one claim at the same time, to two servers: the name decides in both alike.
-    name = server.vm if server.claim else ""
-    return server.suspect, server.leaving, held, -server.claim, name, not chosen, server.order
+    claim = server.claim if server.claim > server.void else 0  # as rank_claim, for which there is no time here
+    name = server.vm if claim else ""
+    return server.suspect, server.leaving, held, -claim, name, not chosen, server.order
 
 
 def _granted(table: Table) -> Table:
@@ -380,7 +469,7 @@ def _granted(table: Table) -> Table:
     if table.available is None or table.started_s is not None or table.selection == "spread":
         return table
     chosen = table.servers[table.available]
-    if 0 < chosen.claim == table.claim:
+    if table.void < chosen.rank_claim == table.claim:
         return table
     claim = table.claim + 1
     return replace(table, servers=table.servers | {chosen.vm: replace(chosen, claim=claim)}, claim=claim)

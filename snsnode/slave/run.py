@@ -9,7 +9,7 @@ from typing import Any
 from snsnode.base.errors import SnsError, Unavailable
 from snsnode.guard.machine import Cause, Phase, Rules
 from snsnode.guard.times import Times
-from snsnode.node import epoch, intent
+from snsnode.node import intent
 from snsnode.node.config import NodeConfig
 from snsnode.node.lock import Holder, RoleLock
 from snsnode.node.paths import VmDir
@@ -142,11 +142,13 @@ class _Slave:
             raise Unavailable(f"process {reply.pid} answered instead of {master.pid}")
 
     def _on_down(self, holder: Holder | None, cause: Cause) -> None:
+        if holder is None:
+            log.warning("a master that had announced nothing: %s", cause.value)
+            return  # it had no epoch, and no router knows it
         endpoint = self._config.endpoint("slave")
-        dead_epoch = holder.epoch if holder else epoch.read(self._vm_dir)
-        log.warning("master of epoch %d: %s", dead_epoch, cause.value)
+        log.warning("master of epoch %d: %s", holder.epoch, cause.value)
         self._crash = server_pb2.ServerInfo(
-            vm=endpoint.vm, hostname=endpoint.address, port=endpoint.port, epoch=dead_epoch
+            vm=endpoint.vm, hostname=endpoint.address, port=endpoint.port, epoch=holder.epoch
         )
         for router in self._routers.lines.values():
             router.news.set()
@@ -154,18 +156,13 @@ class _Slave:
     # --- one task for each router --------------------------------------------------------------------------
 
     async def _serve_router(self, router: Router) -> None:
-        """Report every crash to ``router`` until it has heard of it, or of the successor."""
+        """Report every crash to ``router`` until it has heard; the successor may be quicker."""
         while True:
             await router.news.wait()
             router.news.clear()
             crash = self._crash
             if crash is not None:
-                await report_crash(router, crash, partial(self._is_news, crash))
+                await report_crash(router, crash, partial(self._is_last, crash))
 
-    def _is_news(self, crash: server_pb2.ServerInfo) -> bool:
-        return crash is self._crash and is_news(crash.epoch, epoch.read(self._vm_dir), self._watch.phase)
-
-
-def is_news(crashed: int, now: int, phase: Phase) -> bool:
-    """Tell whether routers must hear that epoch ``crashed`` died: until its successor answers, epoch ``now``."""
-    return not (now > crashed and phase is Phase.UP)
+    def _is_last(self, crash: server_pb2.ServerInfo) -> bool:
+        return crash is self._crash

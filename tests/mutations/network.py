@@ -53,6 +53,20 @@ MUTATIONS = (
         "tests/integration/test_router_strangers.py",
     ),
     Mutation(
+        "a crash that is reported after the successor registered counts as if it had come first",
+        "snsnode/router/table.py",
+        "        if not tells_of(known, epoch, now_s):",
+        "        if True:",
+        "tests/property/test_router_table.py",
+    ),
+    Mutation(
+        "a report that is late by long moves no choice",
+        "snsnode/router/table.py",
+        " and now_s <= told.until_s",
+        "",
+        "tests/property/test_router_table.py",
+    ),
+    Mutation(
         "a router that did not run expires nobody",
         "snsnode/router/table.py",
         "    if late or cut_off:",

@@ -32,6 +32,13 @@ MUTATIONS = (
         "tests/unit/test_slave_keeping.py",
     ),
     Mutation(
+        "a death is told also where the successor is seen first",
+        "snsnode/pair/watch.py",
+        "holder.identity != before and self._is_to_be_cleared(before)",
+        "False and self._is_to_be_cleared(before)",
+        "tests/unit/test_pair_watch.py",
+    ),
+    Mutation(
         "an epoch far above the store's is not believed",
         "snsnode/master/incarnation.py",
         "if stored.claimed and epochs.is_beyond_belief(own, stored.epoch):",

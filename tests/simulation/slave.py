@@ -6,7 +6,7 @@ from snsnode.base.errors import SnsError
 from snsnode.guard.machine import Cause
 from snsnode.pair.role import TAKE_EVERY_S
 from snsnode.pair.routers import RETRY, TIMEOUT_S
-from snsnode.slave.run import LOCK_WAIT_S, is_news
+from snsnode.slave.run import LOCK_WAIT_S
 from tests.simulation import delays
 from tests.simulation.spare import SpareKeeper
 from tests.simulation.vm import VM, Process
@@ -63,14 +63,16 @@ class Slave(Process):
     # --- the routers -----------------------------------------------------------------------------------------
 
     def _on_down(self, victim: Process | None) -> None:
-        epoch = getattr(victim, "epoch", 0) or self.vm.epoch
+        epoch = getattr(victim, "epoch", 0)
+        if not epoch:
+            return
         self._crash = (epoch,)
         for router in self.world.routers:
             self._report(router, self._crash, 0)
 
     def _report(self, router: "Site", crash: tuple[int], attempt: int) -> None:
-        """Tell ``router`` until it has heard, or until it is no longer news."""
-        if crash is not self._crash or not is_news(crash[0], self.vm.epoch, self.watch.state.phase):
+        """Tell ``router`` until it has heard, or until there is a later death."""
+        if crash is not self._crash:
             return
 
         def ended(reply: Any, error: SnsError | None) -> None:

@@ -31,6 +31,7 @@ class Watch:
         self._on_down = on_down
         self.rules = self.world.rules(sends=role == "master")
         self._over = False
+        self._holder: Process | None = None  # the last one that was seen, and what it had announced
         self._unwanted: Unwanted | None = None
         self._replacing = False
         self._beats = 0
@@ -76,6 +77,7 @@ class Watch:
         if self._replacing:
             return
         holder = self.vm.holder(self.role)
+        self._holder = holder or self._holder
         if holder is not None and holder.identity != self.state.partner:
             settled = self.world.clock.now_s - holder.started_s > self.rules.start_deadline_s
             self._feed(machine.Seen(holder.identity, settled))
@@ -139,7 +141,7 @@ class Watch:
         )
 
     def _cleared(self, identity: Identity, victim: Process | None) -> None:
-        self._on_down(victim)
+        self._on_down(victim if victim is not None else self._known(identity))
         successor = self.vm.holder(self.role)
         planned = self._unwanted is not None and self._unwanted.explains(identity, self.world.clock.now_s)
         wanted = self.vm.may_start(self.role)
@@ -147,11 +149,15 @@ class Watch:
         wait_s = self.vm.withdraw(self.role) if paid else 0.0
         self._replaced(machine.Seen(successor.identity) if successor is not None else machine.Cleared(wait_s))
 
+    def _known(self, identity: Identity) -> Process | None:
+        """Return the dead ``identity``, which was seen when it lived."""
+        return self._holder if self._holder is not None and self._holder.identity == identity else None
+
     def _launch(self, cause: Cause) -> None:
         successor = self.vm.holder(self.role)
         if successor is None:
             self.world.ledger.check_launch(self, self.role)
-            successor = self._launch_one(cause)
+            self._holder = successor = self._launch_one(cause)
             self.world.note(f"{self.vm.name}: {self.owner.kind} launches {self.role} {successor.identity.pid}")
         self._replaced(machine.Seen(successor.identity))
 

@@ -1,6 +1,7 @@
 """The watch on its event loop: what comes before what, and its end."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -72,6 +73,25 @@ async def test_successor_is_launched_before_anybody_is_told_of_the_death(pair: P
     assert happened[:2] == ["launched", "told"]
     watching.cancel()
     await asyncio.wait([watching, telling])
+
+
+async def test_death_is_told_also_where_the_successor_is_seen_before_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's word comes late: a spare has the role, and the watcher looks before it wakes it."""
+    ours = os.getpid()
+    monkeypatch.setattr("snsnode.pair.watch.open_pidfd", lambda identity: os.pidfd_open(ours))
+    told: list[Holder | None] = []
+    watch = _watch(pair.vm_dir, on_down=lambda holder, cause: told.append(holder))
+    with holding(pair, "master") as first:
+        watching = asyncio.create_task(watch.run())
+        await eventually_async(lambda: watch.partner == first.identity, within_s=10)
+        first.signal(signal.SIGKILL, "Z")
+        with holding(pair, "master") as second:
+            await eventually_async(lambda: watch.partner == second.identity, within_s=10)
+            watching.cancel()
+            await asyncio.wait([watching])
+    assert [holder.identity for holder in told if holder is not None] == [first.identity]
 
 
 @pytest.mark.parametrize("turns", range(4))
