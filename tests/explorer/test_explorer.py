@@ -23,7 +23,12 @@ ORDERED = [replace(setup, orders=True) for setup in TWICE]
 SEARCHED = [
     *[pytest.param(setup, 1, id=setup.name) for setup in QUICK],
     *[pytest.param(setup, 1, id=f"{setup.name}, with orders") for setup in ORDERED],
-    *[pytest.param(setup, 2, id=f"{setup.name}, two") for setup in TWICE],
+    *[
+        pytest.param(
+            setup, 2, id=f"{setup.name}, two", marks=[pytest.mark.chaos_long] * (setup.name == "as shipped")
+        )
+        for setup in TWICE
+    ],
 ]
 BROKEN = [pytest.param(setup, id=name) for name, setup in (HISTORICAL | MUTATIONS).items()]
 
