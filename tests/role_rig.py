@@ -21,7 +21,7 @@ from snsnode.supervisord.guards import PairGuard
 from snsnode.supervisord.roles import RoleProcess
 from snsnode.supervisord.router_guard import RouterGuard
 from tests.processes import Sleeper, sleeper
-from tests.unit.test_supervisor_adoption import make
+from tests.program_rig import make
 
 RULE = Restart(intensity=1, period_s=3600, backoff_max_s=300)
 QUICK = Restart(intensity=1, period_s=3600, backoff_max_s=1)

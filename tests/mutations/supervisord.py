@@ -43,14 +43,14 @@ MUTATIONS = (
         "snsnode/supervisord/foreign.py",
         "        return found if started_s <= written_s + _CLOCK_SLACK_S else None",
         "        return found",
-        "tests/unit/test_supervisor_adoption.py",
+        "tests/unit/test_supervisor_foreign.py",
     ),
     Mutation(
         "a launcher whose end is seen late is an attempt",
         "snsnode/supervisord/foreign.py",
         "        self.backoff = max(self.backoff, self._fruitless)\n",
         "",
-        "tests/unit/test_supervisor_adoption.py",
+        "tests/unit/test_supervisor_foreign.py",
     ),
     Mutation(
         "a reload closes what the life before it has opened",
@@ -106,7 +106,7 @@ MUTATIONS = (
         "snsnode/supervisord/foreign.py",
         "    if len(found) > 1:\n",
         "    if False:\n",
-        "tests/unit/test_supervisor_adoption.py::test_name_in_several_groups_is_refused_with_what_to_write",
+        "tests/unit/test_supervisor_foreign.py::test_name_in_several_groups_is_refused_with_what_to_write",
     ),
     Mutation(
         "the group tells which program is meant",

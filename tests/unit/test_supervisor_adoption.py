@@ -8,38 +8,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from supervisor.process import Subprocess
 from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 
 from snsnode.node import ending
 from snsnode.node.ending import kill_and_wait
 from snsnode.node.process import Identity, identify, is_alive, state_of, wait_dead
-from snsnode.supervisord import foreign
 from snsnode.supervisord.adoption import Adopting
-from snsnode.supervisord.foreign import PidFileProcess
 from tests.eventually import eventually
 from tests.processes import sleeper
+from tests.program_rig import log_of, make, stranger
 
-STARTSECS = 10
+__all__ = ["stranger"]
+
 DAY_S = 86400.0
-
-
-class Log:
-    """supervisord's logger; ``errors`` is what was logged as one."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-
-    def error(self, message: str) -> None:
-        self.errors.append(message)
-
-    def debug(self, message: str) -> None: ...
-
-    info = warn = critical = debug
 
 
 class Fake(Adopting):
@@ -58,44 +42,9 @@ class Fake(Adopting):
         self.vacancies += 1
 
 
-def make(kind: type[Adopting] = Fake, **settings: Any) -> Any:
-    """Return a process object as supervisord makes it, changed as the plug-in does."""
-    options = SimpleNamespace(
-        logger=Log(), mood=SupervisorStates.RUNNING, pidhistory={}, close_parent_pipes=lambda pipes: None
-    )
-    config = {
-        "name": "it",
-        "options": options,
-        "startsecs": STARTSECS,
-        "startretries": 3,
-        "stopwaitsecs": 10,
-        "stopsignal": signal.SIGTERM,
-        "stopasgroup": False,
-        "killasgroup": False,
-        "exitcodes": [0],
-        "autostart": False,
-        "autorestart": False,
-        "stdout_logfile": None,
-        "stderr_logfile": None,
-    }
-    made: Any = Subprocess(SimpleNamespace(**(config | settings)))
-    made.__class__ = kind
-    return made
-
-
-@pytest.fixture
-def stranger() -> Iterator[Identity]:
-    """A live process that is somebody else's child."""
-    started = subprocess.run(["setsid", "sh", "-c", "sleep 60 >&- & echo $!"], stdout=subprocess.PIPE, check=True)
-    identity = identify(int(started.stdout))
-    assert identity is not None
-    yield identity
-    assert kill_and_wait(identity, 5).is_dead
-
-
 @pytest.fixture
 def adopted(stranger: Identity) -> Iterator[Any]:
-    process = make()
+    process = make(Fake)
     process.who = stranger
     process.look()
     assert (process.state, process.pid) == (ProcessStates.RUNNING, stranger.pid)
@@ -107,16 +56,11 @@ def adopted(stranger: Identity) -> Iterator[Any]:
     assert process.pid == 0
 
 
-def log_of(process: Any) -> Log:
-    log: Log = process.config.options.logger
-    return log
-
-
 # --- nothing ends supervisord ---------------------------------------------------------------------------------
 
 
 def test_failing_look_is_logged_and_nothing_else_happens() -> None:
-    process = make()
+    process = make(Fake)
     process.fails = RuntimeError("broken")
     process.transition()
     assert process.get_state() == ProcessStates.STOPPED
@@ -125,7 +69,7 @@ def test_failing_look_is_logged_and_nothing_else_happens() -> None:
 
 
 def test_failing_transition_is_logged() -> None:
-    process = make(autostart=True)
+    process = make(Fake, autostart=True)
     process._spawn_unasked = lambda: 1 / 0
     process.transition()
     assert "ZeroDivisionError" in log_of(process).errors[0]
@@ -133,7 +77,7 @@ def test_failing_transition_is_logged() -> None:
 
 
 def test_spawn_that_cannot_write_says_why() -> None:
-    process = make()
+    process = make(Fake)
 
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -144,7 +88,7 @@ def test_spawn_that_cannot_write_says_why() -> None:
 
 
 def test_end_in_an_unexpected_state_leaves_no_process_behind() -> None:
-    process = make()
+    process = make(Fake)
     process.pid, process.state, process.laststart = 4242, ProcessStates.UNKNOWN, 1.0
     process.finish(4242, 0)
     assert (process.pid, process.state) == (0, ProcessStates.EXITED)
@@ -208,7 +152,7 @@ def test_recycled_pid_of_another_program_stays_in_the_history(adopted: Any, stra
 
 def test_our_own_zombie_waits_for_reap() -> None:
     child = subprocess.Popen(["sleep", "60"])
-    process = make()
+    process = make(Fake)
     process.who = identify(child.pid)
     process.look()
     os.kill(child.pid, signal.SIGKILL)
@@ -225,7 +169,7 @@ def test_one_that_ignores_term_is_killed_after_stopwaitsecs() -> None:
     started = subprocess.run(
         ["setsid", "sh", "-c", "(trap '' TERM; exec sleep 60 >&-) & echo $!"], stdout=subprocess.PIPE, check=True
     )
-    process = make(stopwaitsecs=0.3)
+    process = make(Fake, stopwaitsecs=0.3)
     process.who = identify(int(started.stdout))
     eventually(lambda: "sleep" in Path(f"/proc/{process.who.pid}/comm").read_text(), within_s=15)
     process.look()
@@ -237,7 +181,7 @@ def test_one_that_ignores_term_is_killed_after_stopwaitsecs() -> None:
 
 
 def test_appearing_during_a_shutdown_it_is_stopped(stranger: Identity) -> None:
-    process = make()
+    process = make(Fake)
     process.config.options.mood = SupervisorStates.SHUTDOWN
     process.who = stranger
     process.look()
@@ -246,7 +190,7 @@ def test_appearing_during_a_shutdown_it_is_stopped(stranger: Identity) -> None:
 
 
 def test_exit_code_of_somebody_else_s_child_is_told_where_the_kernel_knows_it() -> None:
-    process = make(exitcodes=[0, 3])
+    process = make(Fake, exitcodes=[0, 3])
     with sleeper("print('ready', flush=True); sys.exit(int(sys.stdin.readline()))") as other:
         process.who = other.identity
         process.look()
@@ -314,7 +258,7 @@ def test_one_that_may_not_be_signalled_does_not_hold_up_a_shutdown(
 
 def test_logs_are_cleared_in_place_in_every_state(tmp_path: Path) -> None:
     out, err = tmp_path / "out.log", tmp_path / "err.log"
-    process = make(stdout_logfile=str(out), stderr_logfile=str(err))
+    process = make(Fake, stdout_logfile=str(out), stderr_logfile=str(err))
     process.removelogs()  # none is there
     with out.open("a") as writer:
         writer.write("old\n")
@@ -330,12 +274,12 @@ def test_root_clears_nothing_behind_a_symbolic_link(tmp_path: Path) -> None:
     precious.write_text("kept")
     (tmp_path / "out.log").symlink_to(precious)
     with pytest.raises(OSError):  # which supervisord tells as FAILED
-        make(stdout_logfile=str(tmp_path / "out.log")).removelogs()
+        make(Fake, stdout_logfile=str(tmp_path / "out.log")).removelogs()
     assert precious.read_text() == "kept"
 
 
 def test_log_that_is_no_file_is_left_alone() -> None:
-    make(stdout_logfile="/dev/null").removelogs()
+    make(Fake, stdout_logfile="/dev/null").removelogs()
 
 
 # --- clocks ---------------------------------------------------------------------------------------------------
@@ -369,7 +313,7 @@ def test_uptime_is_the_process_s_own_from_its_first_second(adopted: Any, strange
 
 
 def test_awaited_process_that_does_not_come_backs_off() -> None:
-    process = make()
+    process = make(Fake)
     process._await(0.05)
     assert process.get_state() == ProcessStates.STARTING
     assert process.vacancies == 0
@@ -378,138 +322,15 @@ def test_awaited_process_that_does_not_come_backs_off() -> None:
 
 
 def test_awaited_process_can_be_stopped() -> None:
-    process = make()
+    process = make(Fake)
     process._await(60)
     assert process.stop() is None
     assert process.get_state() == ProcessStates.STOPPED
 
 
 def test_awaited_process_is_adopted(stranger: Identity) -> None:
-    process = make()
+    process = make(Fake)
     process._await(60)
     process.who = stranger
     assert process.get_state() == ProcessStates.RUNNING
     assert process.spawn() == stranger.pid  # and is never started a second time
-
-
-# --- pid files ------------------------------------------------------------------------------------------------
-
-
-def pid_file(tmp_path: Path, text: str) -> Any:
-    process = make(PidFileProcess)
-    process.pid_file = tmp_path / "it.pid"
-    process.pid_file.write_text(text)
-    return process
-
-
-def test_pid_file_names_the_process(tmp_path: Path, stranger: Identity) -> None:
-    assert pid_file(tmp_path, f"{stranger.pid}\nmore\n")._successor() == stranger
-
-
-def test_stale_pid_file_with_a_recycled_pid_names_nobody(tmp_path: Path, stranger: Identity) -> None:
-    process = pid_file(tmp_path, str(stranger.pid))
-    long_ago_s = time.time() - stranger.uptime_s - 2
-    os.utime(process.pid_file, (long_ago_s, long_ago_s))
-    assert process._successor() is None
-
-
-@pytest.mark.parametrize("text", ["", "\n", "x", "-1", "0", "1", "OWN PID", "999999999999999999999", "٤٢"])
-def test_odd_pid_file_names_nobody(tmp_path: Path, text: str) -> None:
-    text = text.replace("OWN PID", str(os.getpid()))  # not in the test's name, which must not change by run
-    process = pid_file(tmp_path, text)
-    assert process._successor() is None
-    process.transition()
-    assert log_of(process).errors == []
-
-
-def test_missing_pid_file_names_nobody(tmp_path: Path) -> None:
-    process = pid_file(tmp_path, "")
-    process.pid_file.unlink()
-    assert process._successor() is None
-    process.pid_file.mkdir()
-    assert process._successor() is None
-
-
-@pytest.mark.parametrize("age_s", [0.0, STARTSECS + 0.5])
-def test_launcher_whose_end_is_seen_late_still_counts_as_an_attempt(tmp_path: Path, age_s: float) -> None:
-    process = pid_file(tmp_path, "")
-    process.state, process.pid, process.backoff = ProcessStates.STARTING, 4242, 1
-    process.laststart = time.time() - age_s
-    process.finish(4242, 0)
-    assert (process.state, process.backoff) == (ProcessStates.STARTING, 1)
-    process._awaited_until_s = 0.0
-    process._nobody_came()
-    assert (process.state, process.backoff) == (ProcessStates.BACKOFF, 2)
-
-
-def test_launcher_that_was_called_running_still_counts_as_an_attempt(tmp_path: Path) -> None:
-    process = pid_file(tmp_path, "")
-    for attempt in (1, 2, 3):
-        process.state, process.pid = ProcessStates.STARTING, 4242
-        process.laststart = time.time() - STARTSECS - 0.5
-        process.transition()
-        assert (process.state, process.backoff) == (ProcessStates.RUNNING, 0)
-        process.finish(4242, 0)
-        process._awaited_until_s = 0.0
-        process._nobody_came()
-        assert (process.state, process.backoff) == (ProcessStates.BACKOFF, attempt)
-    process._fork = lambda: None
-    process.spawn()  # an operator's start counts anew
-    process.state, process.pid, process.laststart = ProcessStates.STARTING, 4242, time.time()
-    process.finish(4242, 0)
-    process.backoff = 0
-    process._nobody_came()
-    assert process.backoff == 1
-
-
-def test_program_that_ran_long_is_no_launcher(tmp_path: Path) -> None:
-    process = pid_file(tmp_path, "")
-    process.state, process.pid = ProcessStates.RUNNING, 4242
-    process.laststart = time.time() - STARTSECS - 60
-    process.finish(4242, 0)
-    assert process.state == ProcessStates.EXITED
-
-
-def test_adopt_lines_are_read() -> None:
-    here = Path("/etc/supervisor")
-    text = "\n  nginx:/run/nginx.pid\n  my daemon : run/my.pid , third:x.pid\n"
-    assert foreign.parse(text, here) == {
-        "nginx": Path("/run/nginx.pid"),
-        "my daemon": here / "run/my.pid",
-        "third": here / "x.pid",
-    }
-    text = "group:it:x.pid\n it:run/a:b.pid\n other:/run/c:d.pid"
-    assert foreign.parse(text, here) == {
-        "group:it": here / "x.pid",
-        "it": here / "run/a:b.pid",
-        "other": Path("/run/c:d.pid"),
-    }
-    assert foreign.parse("", here) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        ("nginx", "cannot read adopt = 'nginx': write NAME:PIDFILE"),
-        (":/run/x.pid", "cannot read adopt = ':/run/x.pid'"),
-        ("nginx:", "cannot read adopt = 'nginx:'"),
-        ('nginx:"/run/x.pid"', "without quotes"),
-        ("a:x.pid\na:y.pid", "cannot adopt 'a' twice"),
-        ("a:x.pid\nb:a:./x.pid", "cannot adopt both 'a' and 'b:a' by /x.pid"),
-        ("g::x.pid", "cannot read adopt = 'g::x.pid'"),
-        (":a:x.pid", "cannot read adopt = ':a:x.pid'"),
-    ],
-)
-def test_bad_adopt_line_is_refused(text: str, cause: str) -> None:
-    with pytest.raises(ValueError, match="adopt") as raised:
-        foreign.parse(text, Path("/"))
-    assert cause in str(raised.value)
-
-
-def test_name_in_several_groups_is_refused_with_what_to_write() -> None:
-    programs = [("a", "it"), ("b", "it"), ("b", "other")]
-    assert foreign.program_of("other", programs) == ("b", "other")
-    assert foreign.program_of("b:it", programs) == ("b", "it")
-    assert foreign.program_of("c:it", programs) is None
-    with pytest.raises(ValueError, match="the groups a and b each have one; write a:it:PIDFILE or b:it:PIDFILE"):
-        foreign.program_of("it", programs)

@@ -14,6 +14,7 @@ from snsnode.node.process import Identity, state_of, wait_dead
 from snsnode.observe.journal import read
 from tests.eventually import eventually
 from tests.processes import sleeper
+from tests.program_rig import log_of
 from tests.role_rig import (
     QUICK,
     RULE,
@@ -26,7 +27,6 @@ from tests.role_rig import (
     partner,
     turn_for,
 )
-from tests.unit.test_supervisor_adoption import log_of
 
 __all__ = ["pair", "partner"]
 

@@ -13,6 +13,7 @@ from snsnode.node.lock import RoleLock
 from snsnode.node.paths import VmDir
 from snsnode.node.process import Identity, state_of, wait_dead
 from tests.eventually import eventually
+from tests.program_rig import log_of
 from tests.role_rig import (
     RULE,
     Clock,
@@ -20,7 +21,6 @@ from tests.role_rig import (
     pair,
     partner,
 )
-from tests.unit.test_supervisor_adoption import log_of
 
 __all__ = ["pair", "partner"]
 

@@ -15,8 +15,8 @@ from snsnode.node import budget, intent, places
 from snsnode.node.process import state_of, wait_dead
 from snsnode.observe.journal import read
 from tests.processes import Sleeper, sleeper
+from tests.program_rig import log_of
 from tests.role_rig import RULE, Clock, Pair, holding, move, pair, turn_for
-from tests.unit.test_supervisor_adoption import log_of
 
 __all__ = ["pair"]
 
