@@ -244,7 +244,7 @@ def _rescue(entries: Sequence[Entry], index: int, rescue: events.Rescue) -> str:
 
 
 def _is_fate(entry: Entry, partner: str) -> bool:
-    return isinstance(entry.what, events.Down | events.Up | events.Stopped) and entry.what.of == partner
+    return isinstance(entry.what, events.Ended | events.Up) and entry.what.of == partner
 
 
 def _next_of(entries: Sequence[Entry], index: int, partner: str) -> Entry | None:
@@ -269,8 +269,7 @@ def _end(entries: Sequence[Entry], index: int, role: str) -> bool:
     """Tell whether its partner tells of the end of the process that wrote this entry."""
     pid = entries[index].pid
     return any(
-        isinstance(entry.what, events.Down | events.Stopped)
-        and (entry.what.of, entry.what.partner_pid) == (role, pid)
+        isinstance(entry.what, events.Ended) and (entry.what.of, entry.what.partner_pid) == (role, pid)
         for entry in _around(entries, index)
     )
 

@@ -44,11 +44,8 @@ class OfRole(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Down(OfRole):
-    """The process died, or the writer ended it because it was stuck."""
-
-    WORD = "down"
-    OF = ("master", "slave", "router")
+class Ended(OfRole):
+    """The end of the process."""
 
     cause: Annotated[str, "the symptom that the writer saw, in words"]
     partner_pid: Annotated[int, "the process that is dead now"]
@@ -57,15 +54,18 @@ class Down(OfRole):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped(OfRole):
+class Down(Ended):
+    """The process died, or the writer ended it because it was stuck."""
+
+    WORD = "down"
+    OF = ("master", "slave", "router")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Ended):
     """The process ended, and nobody wants it back: an operator stopped, restarted or paused it."""
 
     WORD = "stopped"
-
-    cause: Annotated[str, "the symptom that the writer saw, in words"]
-    partner_pid: Annotated[int, "the process that is dead now"]
-    epoch: Annotated[int | None, "the epoch that it served as; only a master has one"] = None
-    exit_code: Annotated[int | None, "as `waitpid` tells it, negative for a signal; only of a child"] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +216,8 @@ class SetAside(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rescue(Event):
-    """The spare takes the master's place, for the slave is dead too."""
-
-    WORD = "rescue"
+class BySpare(Event):
+    """What a spare does out of the restart budget."""
 
     cause: Annotated[str, "what the spare saw, in words"]
     wait_ms: Annotated[Number, "that the restart budget makes it wait, in milliseconds"]
@@ -227,14 +225,17 @@ class Rescue(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlaveLaunch(Event):
+class Rescue(BySpare):
+    """The spare takes the master's place, for the slave is dead too."""
+
+    WORD = "rescue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlaveLaunch(BySpare):
     """The spare launches a slave, for the master does not."""
 
     WORD = "slave-launch"
-
-    cause: Annotated[str, "what the spare saw, in words"]
-    wait_ms: Annotated[Number, "that the restart budget makes it wait, in milliseconds"]
-    restarts: Annotated[int, "launches that had to wait, one after the other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

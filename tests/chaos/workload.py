@@ -10,19 +10,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from snsnode.base.errors import SnsError
-from snsnode.base.ids import PostId
 from snsnode.client import Client
-from snsnode.store.engines import open_store
 from snsnode.store.protocol import TIMELINE_POSTS
 from tests.chaos import history
 from tests.cluster import Cluster
 from tests.eventually import eventually_async
+from tests.stored import stored_texts
 
 POSTERS = 4
 POST_EVERY_S = 0.1
 CALL_WITHIN_S = 60.0
 READ_WITHIN_S = 30.0
-PAGE_POSTS = 500
 SQLITE = "sqlite:///sns.db"  # what a cluster has that says nothing else
 
 
@@ -101,7 +99,7 @@ class Workload:
         return True
 
     async def _check(self, reader: "asyncio.Task[None]") -> None:
-        stored = await self._stored()
+        stored = await stored_texts(self._store, self._cluster.home)
         self.problems += history.check_stored(stored, self.acknowledged)
         with contextlib.suppress(AssertionError):  # what is missing is told by the check
             await eventually_async(lambda: len(self.seen) >= len(stored) or reader.done(), READ_WITHIN_S)
@@ -113,18 +111,6 @@ class Workload:
         expected = stored[: -TIMELINE_POSTS - 1 : -1]
         if newest != expected:
             self.problems.append(f"a fresh timeline shows {newest} instead of {expected}")
-
-    async def _stored(self) -> list[str]:
-        store = await open_store(self._store, self._cluster.home)
-        try:
-            texts: list[str] = []
-            after = PostId(0)
-            while posts := await store.posts_after(after, PAGE_POSTS):
-                texts += [post.text for post in posts]
-                after = posts[-1].post_id
-            return texts
-        finally:
-            await store.close()
 
 
 def calling(cluster: Cluster, act: Callable[[], object], store: str = SQLITE) -> Workload:

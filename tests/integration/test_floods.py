@@ -6,8 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from snsnode.client import Client
 from snsnode.observe.journal import read
 from tests.cluster import Cluster, running
 from tests.eventually import eventually, eventually_async
+from tests.strangers.attacking import stranger
 
 pytestmark = pytest.mark.integration
 
@@ -40,29 +41,6 @@ def cluster() -> Iterator[Cluster]:
 def everybody(cluster: Cluster) -> dict[str, int]:
     pids = {f"{vm} {role}": cluster.pid(vm, role) for vm in cluster.server_vms for role in ("slave", "master")}
     return pids | {"router": cluster.pid(cluster.router_vm, "router")}
-
-
-@asynccontextmanager
-async def stranger(kind: str, target: str, number: int) -> AsyncIterator[None]:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.strangers.attacker",
-        kind,
-        target,
-        f"--number={number}",
-        "--seconds=60",
-    ]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            assert await process.stdout.readline() == b"ready\n"
-        yield
-    finally:
-        with suppress(ProcessLookupError):  # it has ended by itself
-            process.kill()
-        await process.wait()
 
 
 async def newcomers_are_served(cluster: Cluster, crowd: str) -> None:

@@ -1,10 +1,7 @@
 """Strangers who flood a server: whoever is in goes on, newcomers come in, and the log keeps its history."""
 
 import asyncio
-import json
 import logging
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -28,6 +25,7 @@ from tests.eventually import eventually_async
 from tests.memory_store import MemoryStore
 from tests.ports import free_port
 from tests.social_rig import STEP_S, RawClient, code_of, error_of
+from tests.strangers.attacking import seen_by_stranger, stranger
 
 __all__ = ["bounded_in_time", "nothing_left_behind"]
 
@@ -76,46 +74,6 @@ async def routed(*targets: str) -> AsyncIterator[str]:
         yield router.target
     finally:
         await router.stop()
-
-
-@asynccontextmanager
-async def stranger(kind: str, target: str, number: int, seconds: float = 60.0) -> AsyncIterator[None]:
-    """Have one that attacks, in full, for the block."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.strangers.attacker",
-        kind,
-        target,
-        f"--number={number}",
-        f"--seconds={seconds}",
-    ]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(STEP_S):
-            assert await process.stdout.readline() == b"ready\n"
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def seen_by_stranger(kind: str, target: str, number: int) -> dict[str, int]:
-    """Let one attack to its end, and return what it saw."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.strangers.attacker",
-        kind,
-        target,
-        f"--number={number}",
-        "--seconds=30",
-    ]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    said, _ = await process.communicate()
-    seen: dict[str, int] = json.loads(said.splitlines()[-1])
-    return seen
 
 
 @contextmanager

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from snsnode.base.ids import PostId
-from snsnode.store.engines import open_store
 from tests.chaos import history
 from tests.eventually import eventually
 from tests.network.cluster import NetworkCluster
+from tests.stored import stored_texts
 
 READY_WITHIN_S = 30.0
 END_WITHIN_S = 60.0
-PAGE_POSTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,11 @@ class Callers(AbstractContextManager["Callers"]):
         self._hang_up()
         problems = [*self.problems]
         problems += [f"{call.text}: {call.error}" for call in self.calls if call.error]
-        mine = [text for text in asyncio.run(_stored(self._cluster)) if text.startswith(self._prefix)]
+        mine = [
+            text
+            for text in asyncio.run(stored_texts(self._cluster.store, self._cluster.folder))
+            if text.startswith(self._prefix)
+        ]
         problems += history.check_stored(mine, [call.text for call in self.calls if not call.error])
         if self._reads:
             problems += history.check_seen(self.seen, mine)
@@ -191,17 +193,3 @@ class Callers(AbstractContextManager["Callers"]):
                 self.seen.append(told["text"])
             else:
                 self.problems.append(told["text"])
-
-
-async def _stored(cluster: NetworkCluster) -> list[str]:
-    """Return what the store has, oldest first."""
-    store = await open_store(cluster.store, cluster.folder)
-    try:
-        texts: list[str] = []
-        after = PostId(0)
-        while posts := await store.posts_after(after, PAGE_POSTS):
-            texts += [post.text for post in posts]
-            after = posts[-1].post_id
-        return texts
-    finally:
-        await store.close()

@@ -4,7 +4,6 @@ import contextlib
 import json
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from tests.cluster import Cluster, running
 from tests.eventually import eventually
 from tests.strangers import gauges
+from tests.strangers.attacking import attack_of
 from tests.strangers.witnesses import Bystander, Newcomers, Visit
 
 QUIET_S = 6.0
@@ -145,8 +145,7 @@ def _attacker(kind: Kind, port: int, watch: gauges.Watch, *, full: bool) -> tupl
     """Let a stranger attack, and return what it saw, when it attacked in full, and whether it was cut short."""
     number, rate = (kind.full, kind.rate) if full else (kind.small, kind.rate / 10)
     seconds = kind.seconds if full else kind.seconds / 5
-    command = [sys.executable, "-m", "tests.strangers.attacker", kind.kind, f"127.0.0.1:{port}"]
-    command += [f"--number={number}", f"--seconds={seconds}", f"--rate={rate}"]
+    command = attack_of(kind.kind, f"127.0.0.1:{port}", number, seconds, rate)
     began_s = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

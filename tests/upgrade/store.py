@@ -4,11 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from snsnode.base.ids import PostId
-from snsnode.store.engines import open_store
 from tests.postgresql_rig import Postgresql
-
-PAGE_POSTS = 500
+from tests.stored import stored_texts
 
 
 @dataclass
@@ -28,17 +25,4 @@ class Place:
 
     def texts(self, folder: Path) -> list[str]:
         """Return what is stored, in its order."""
-        return asyncio.run(_texts(self._url.format(folder=folder), folder))
-
-
-async def _texts(url: str, home: Path) -> list[str]:
-    store = await open_store(url, home)
-    try:
-        texts: list[str] = []
-        after = PostId(0)
-        while posts := await store.posts_after(after, PAGE_POSTS):
-            texts += [post.text for post in posts]
-            after = posts[-1].post_id
-        return texts
-    finally:
-        await store.close()
+        return asyncio.run(stored_texts(self._url.format(folder=folder), folder))
