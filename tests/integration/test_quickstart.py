@@ -135,6 +135,15 @@ def test_quickstart_takes_no_options(clone: Clone) -> None:
     assert "usage: bin/quickstart" in clone.quickstart("--help", code=2)
 
 
+def test_help_of_the_test_command_installs_and_checks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    command = shutil.copy(ROOT / "bin" / "test", tmp_path / "bin")
+    done = subprocess.run([command, "--help"], stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert "bin/test [PYTEST-ARGUMENT]..." in done.stdout
+    assert "==" not in done.stdout
+    assert list(tmp_path.rglob("*")) == [tmp_path / "bin", tmp_path / "bin" / "test"]
+
+
 def test_installation_that_was_interrupted_is_tried_again(clone: Clone) -> None:
     clone.install()
     venv = clone.folder / ".venv"
