@@ -80,22 +80,25 @@ class MemoryGuard:
         elif not await self._may_end():
             log.warning("this %s has %s; it goes on, for nobody else serves meanwhile", self._role, used)
         elif _record(self._vm_dir, self._role):
-            log.error("this %s has %s: it ends, and another one is launched", self._role, used)
+            _end_at_last()
+            log.error(
+                "this %s has %s: it ends within %.0f s, and another one is launched",
+                self._role,
+                used,
+                END_WITHIN_S,
+            )
             self._journal.write(events.Outgrown(used_mib=used_bytes // cluster.MIB))
             self._stop.set()
-            _end_at_last()
 
 
 def _end_at_last() -> None:
-    """End this process where it has not ended by itself in time; from a thread, for the event loop may hang."""
-    timer = threading.Timer(END_WITHIN_S, _end_now)
+    """End this process where it has not ended by itself in time.
+
+    From a thread, for the event loop may hang; and without a word, for it may hang with the log's lock.
+    """
+    timer = threading.Timer(END_WITHIN_S, os._exit, (EXIT_NOT_SO,))
     timer.daemon = True
     timer.start()
-
-
-def _end_now() -> None:
-    log.error("this process outgrew its memory, and did not end within %.0f s: it is ended", END_WITHIN_S)
-    os._exit(EXIT_NOT_SO)
 
 
 class _Limit:

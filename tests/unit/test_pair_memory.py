@@ -136,7 +136,7 @@ async def test_without_a_descriptor_nobody_ends(vm_dir: VmDir, monkeypatch: pyte
 
 def test_a_role_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
     hanging = f"""
-import asyncio, time
+import asyncio, logging, time
 from pathlib import Path
 from snsnode.node import cluster
 from snsnode.node.paths import VmDir
@@ -154,7 +154,10 @@ async def main():
     guard = memory.MemoryGuard(vm_dir, "router", Journal(vm_dir.journal, "vm1", "router"), may_end, stop)
     task = asyncio.create_task(guard.run())
     await stop.wait()
-    time.sleep(30)  # its event loop does not turn any more
+    logging.root.handlers[0].acquire()
+    time.sleep(30)  # its event loop does not turn any more, and nobody can log
+
+logging.basicConfig()
 
 asyncio.run(main())
 """
