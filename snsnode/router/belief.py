@@ -100,7 +100,7 @@ class Belief:
             Denied: it has another epoch than it is said to have.
         """
         place = Endpoint(server.vm, server.address, server.port)
-        with nullcontext() if is_own else self._hinting():
+        with nullcontext() if is_own else self._hinting(server.vm):
             reply = await self._answer(place)
         if reply is None:
             self._refusals.note(Cause.UNCONFIRMED, f"{server.vm}, epoch {server.epoch}: {place.target} is silent")
@@ -123,7 +123,7 @@ class Belief:
             Unavailable: too many words from other machines wait already.
         """
         if self._present.has(crashed):
-            with self._hinting():
+            with self._hinting(crashed.vm):
                 is_silent = await self.is_silent(crashed)
             if not self._present.has(crashed):
                 return False
@@ -136,9 +136,11 @@ class Belief:
         )
 
     @contextmanager
-    def _hinting(self) -> Iterator[None]:
+    def _hinting(self, vm: VmName) -> Iterator[None]:
         if self._hints >= HINTS_MAX:
-            raise Unavailable(f"cannot take this: {HINTS_MAX} words from other machines wait already; try again")
+            raise Unavailable(
+                f"cannot check what another machine says of {vm}: {HINTS_MAX} such words wait already; try again"
+            )
         self._hints += 1
         try:
             yield

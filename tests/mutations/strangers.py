@@ -283,4 +283,32 @@ MUTATIONS = (
         "server_of(request), False",
         "tests/integration/test_router_strangers.py::test_a_name_is_looked_up_in_the_spelling_of_the_spec_alone",
     ),
+    Mutation(
+        "a role that hangs on its way out for its memory is ended",
+        "snsnode/pair/memory.py",
+        "            _end_at_last()\n",
+        "",
+        "tests/unit/test_pair_memory.py::test_a_role_that_hangs_on_its_way_out_is_ended",
+    ),
+    Mutation(
+        "readers that are stuck hold a bounded number of posts",
+        "snsnode/social/hub.py",
+        "max(1, min(CATCH_UP_POSTS, HELD_POSTS_MAX - self.posts))",
+        "CATCH_UP_POSTS",
+        "tests/unit/test_social_hub.py::test_readers_that_are_stuck_hold_a_bounded_number_of_posts_and_others_are_served",
+    ),
+    Mutation(
+        "a call whose message does not come makes room",
+        "snsnode/transport/admission.py",
+        "(count.silent, MESSAGE_DUE_S), (count.calls",
+        "(count.calls",
+        "tests/unit/test_transport_admission.py::test_calls_whose_message_does_not_come_make_room_for_others",
+    ),
+    Mutation(
+        "words from other machines leave room for the cluster's own",
+        "snsnode/router/belief.py",
+        "        if self._hints >= HINTS_MAX:\n",
+        "        if False:\n",
+        "tests/integration/test_router_strangers.py::test_words_from_elsewhere_about_servers_that_are_down_leave_room_for_the_cluster",
+    ),
 )
